@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes .venv and installs the group into it; `scripts/setup.sh test` adds what the tests need. Safe to run twice.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+extra="${1:-}"
+package="-e .${extra:+[$extra]}"
+stamp=".venv/.installed${extra:+-$extra}"
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
+        if [ -n "$candidate" ] && "$candidate" -c \
+            'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "error: Python 3.11, 3.12 or 3.13 with venv is needed (Debian: apt-get install python3 python3-venv python3-dev)" >&2
+    return 1
+}
+
+if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+    echo "error: a C and C++ compiler is needed to build llama.cpp (Debian: apt-get install build-essential)" >&2
+    exit 1
+fi
+if [ ! -x .venv/bin/python ]; then
+    python="$(find_python)"
+    echo "making .venv with $("$python" --version)"
+    "$python" -m venv .venv
+fi
+fingerprint="$(cksum < pyproject.toml) $(.venv/bin/python --version)"
+if [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
+    exit 0
+fi
+echo "installing packages; the first time, llama.cpp is built from source, which takes 4 to 8 minutes on two cores"
+# llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
+export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
+# shellcheck disable=SC2086  # two words on purpose
+.venv/bin/python -m pip install --disable-pip-version-check $package |
+    grep --line-buffered -vE '^(Requirement already|Processing |  Using cached|Looking in)' || [ "${PIPESTATUS[0]}" = 0 ]
+echo "$fingerprint" > "$stamp"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all; `scripts/test.sh unit` runs the fast ones only.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
+    echo "usage: scripts/test.sh [unit|integration|e2e] [PYTEST ARGUMENTS]"
+    echo "With no argument: linter, types, and every test."
+    exit 0
+fi
+
+which="all"
+case "${1:-}" in unit | integration | e2e) which="$1"; shift ;; esac
+
+scripts/setup.sh test
+if [ "$which" != unit ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    echo "installing PostgreSQL, which the store is tested on"
+    if [ "$(id -u)" != 0 ]; then
+        echo "error: the tests need PostgreSQL (Debian: sudo apt-get install postgresql)" >&2
+        exit 1
+    fi
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends postgresql
+fi
+
+run() { echo "== $*"; "$@"; }
+
+if [ "$which" = all ]; then
+    run .venv/bin/ruff check .
+    run .venv/bin/ruff format --check .
+    run .venv/bin/mypy
+    run .venv/bin/pytest "$@"
+else
+    run .venv/bin/pytest "tests/$which" "$@"
+fi

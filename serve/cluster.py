@@ -1,0 +1,71 @@
+"""What the gateway asks of Ray Serve, and the only module that uses parts of Ray that are not public.
+
+Ray is pinned in pyproject.toml because of ``http_address``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve as ray_serve
+from ray.serve.context import _get_global_client
+
+MODEL_DEPLOYMENT = "Model"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelApplication:
+    """A model's application as Serve sees it.
+
+    Attributes:
+        status: Serve's own word: RUNNING, DEPLOYING, DEPLOY_FAILED, UNHEALTHY, NOT_STARTED, DELETING.
+        message: why, where Serve says.
+        deployed_at: when it was last deployed, seconds since 1970.
+        running: replicas that can answer.
+    """
+
+    id: str
+    status: str
+    message: str
+    deployed_at: float
+    running: int
+
+
+async def model_applications() -> dict[str, ModelApplication]:
+    """Every model application that Serve knows, by id."""
+    return await asyncio.to_thread(_model_applications)
+
+
+def _model_applications() -> dict[str, ModelApplication]:
+    found = {}
+    for name, application in ray_serve.status().applications.items():
+        deployment = application.deployments.get(MODEL_DEPLOYMENT)
+        if deployment is None and application.deployments:
+            continue
+        found[name] = ModelApplication(
+            id=name,
+            status=application.status.value,
+            message=application.message or (deployment.message if deployment else ""),
+            deployed_at=application.last_deployed_time_s,
+            running=deployment.replica_states.get("RUNNING", 0) if deployment else 0,
+        )
+    return found
+
+
+async def http_address() -> tuple[str, int]:
+    """The host and the port that Serve's proxy listens on, as its config says."""
+    return await asyncio.to_thread(_http_address)
+
+
+def _http_address() -> tuple[str, int]:
+    client = _get_global_client()
+    options = ray.get(client._controller.get_http_config.remote())
+    return options.host or "0.0.0.0", options.port  # noqa: S104 - what Serve does when no host is set
+
+
+def model_handle(model_id: str) -> Any:  # noqa: ANN401 - Ray's handle is not typed
+    """A handle that streams a model's answers."""
+    return ray_serve.get_app_handle(model_id).options(stream=True)

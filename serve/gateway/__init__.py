@@ -1,0 +1,1 @@
+"""The ingress: one ASGI app, a module for each API family."""

@@ -1,0 +1,142 @@
+"""The deployment class of the gateway; ``serve.app.gateway`` binds it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve as ray_serve
+from starlette.types import ASGIApp
+
+from serve.cluster import http_address
+from serve.errors import Unavailable
+from serve.gateway.access import Access, is_loopback
+from serve.gateway.conversations import Conversations
+from serve.gateway.edge import Edge
+from serve.gateway.health import Health
+from serve.gateway.inference import Behaviour, Inference
+from serve.gateway.limits import RateLimits
+from serve.gateway.members import Members
+from serve.gateway.metrics import GatewayMetrics
+from serve.gateway.models import Models
+from serve.gateway.reference import Reference
+from serve.gateway.routes import Operation, Parts, operations, router
+from serve.gateway.transport.handle import HandleTransport
+from serve.gateway.transport.http import HttpTransport
+from serve.gateway.usage import UsageLedger
+from serve.gateway.websocket import ChatSocket
+from serve.logs import configure_logging
+from serve.replica.asgi import TOKEN_HEADER
+from serve.routing.policy import Policy
+from serve.settings.environment import Environment
+from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.gateway import GatewaySettings, GatewayUserConfig
+from serve.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@ray_serve.ingress()
+class Gateway:
+    """One replica of the gateway."""
+
+    async def __init__(self, settings: GatewaySettings) -> None:  # type: ignore[misc]  # Serve awaits it
+        configure_logging(settings.log_level)
+        environment = Environment.read()
+        if not environment.internal_token:
+            raise SettingsError(
+                "GROUPQWEN_INTERNAL_TOKEN is not set where Ray runs; start Ray with scripts/start.sh, or set it"
+                " to one secret on every node before `ray start`"
+            )
+        behaviour = GatewayUserConfig()
+        host, port = await http_address()
+        self._store = Store(environment.database_url)
+        await self._store.open()
+        key_required = not is_loopback(host)
+        if key_required and not await self._store.keys.count():
+            raise SettingsError(
+                f"http_options.host is {host}, which others can reach, and no API key exists; make one with"
+                " `python -m serve.keys create NAME`, or set the host to 127.0.0.1"
+            )
+        self._metrics = GatewayMetrics()
+        self._usage = UsageLedger(self._store)
+        self._transport: HttpTransport | HandleTransport
+        if settings.transport == "http" or (settings.transport == "auto" and environment.haproxy):
+            own_host = host if is_loopback(host) else "127.0.0.1"
+            self._transport = HttpTransport(own_host, port, behaviour.limits, behaviour.timeouts)
+        else:
+            self._transport = HandleTransport(behaviour.timeouts)
+        internal = [(TOKEN_HEADER, environment.internal_token.encode())]
+        self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
+        rate_limits = RateLimits()
+        self._inference = Inference(
+            self._members,
+            self._transport,
+            internal,
+            self._store,
+            self._usage,
+            rate_limits,
+            self._metrics,
+            Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts),
+        )
+        self._app = self._build(settings, rate_limits, key_required=key_required)
+        await self._members.start()
+        logger.info(
+            "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
+        )
+
+    def _build(self, settings: GatewaySettings, rate_limits: RateLimits, *, key_required: bool) -> ASGIApp:
+        parts = Parts(
+            self._inference,
+            Models(self._members),
+            Conversations(self._store),
+            Health(self._members, self._store, self._metrics),
+        )
+        every = operations(parts)
+        reference = Reference(every)
+        pages = [
+            Operation("GET", "/openapi.json", reference.openapi, "The API as an OpenAPI document.", "OpenAPI 3.1"),
+            Operation("GET", "/docs", reference.docs, "The API's reference.", "a page"),
+        ]
+        access = Access(
+            router([*every, *pages], ChatSocket(self._inference)),
+            self._store,
+            rate_limits,
+            key_required=key_required,
+            allowed_origins=settings.allowed_origins,
+        )
+        return Edge(access, self._metrics, access_log=settings.access_log)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """The app that Serve mounts at ``/``."""
+        return self._app
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take new routing rules, limits and timeouts; requests under way keep what they began with.
+
+        Raises:
+            SettingsError: the user_config has faults; the old one stays.
+        """
+        try:
+            wanted = GatewayUserConfig.model_validate(user_config or {})
+        except ValidationError as error:
+            raise SettingsError("\n".join(fault_lines(error, GatewayUserConfig, "user_config"))) from None
+        self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts)
+        self._members.refresh_seconds = wanted.timeouts.models_refresh
+        self._transport.timeouts = wanted.timeouts
+        if isinstance(self._transport, HttpTransport):
+            self._transport.limits = wanted.limits
+        logger.info("gateway reconfigured", extra={"rules": len(wanted.routing.rules)})
+
+    async def check_health(self) -> None:
+        """Raise when this replica must be replaced."""
+        if not self._members.alive:
+            raise Unavailable("The list of models is no longer kept fresh.")
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_members"):
+            await self._members.close()
+            await self._transport.close()
+            await self._usage.close()
+            await self._store.close()

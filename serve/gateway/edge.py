@@ -1,0 +1,87 @@
+"""The outermost layer: an id for every request, one log line, metrics, and every error as OpenAI's error object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.errors import InternalError
+from serve.gateway.metrics import GatewayMetrics
+from serve.logs import request_id
+from serve.protocol.http import as_error, header, send_error
+
+REQUEST_ID = b"x-request-id"
+#: Ids that clients bring are kept when they are harmless in logs and headers.
+_HARMLESS = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+logger = logging.getLogger("serve.access")
+
+
+class Edge:
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, *, access_log: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app and answer for what it raises."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        brought = header(scope, REQUEST_ID)
+        current = brought if brought and _HARMLESS.fullmatch(brought) else f"req_{uuid.uuid4().hex}".encode()
+        context = request_id.set(current.decode())
+        scope.setdefault("state", {})["request_id"] = current
+        begun = time.perf_counter()
+        status = 0
+
+        async def tagged(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                # Serve answers with the id that it found in the request, or put there.
+                if brought is None:
+                    message["headers"] = [*message["headers"], (REQUEST_ID, current)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tagged)
+        except ClientDisconnect:
+            status = status or 499
+        except asyncio.CancelledError:
+            status = 499
+            raise
+        except Exception as raised:
+            error = as_error(raised)
+            if isinstance(error, InternalError):
+                logger.exception("request failed")
+            if status or scope["type"] != "http":
+                raise
+            await send_error(tagged, error)
+        finally:
+            seconds = time.perf_counter() - begun
+            self._metrics.finished(scope, status, seconds)
+            if self._access_log:
+                self._log(scope, status, seconds)
+            request_id.reset(context)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        state = scope["state"]
+        logger.info(
+            "request",
+            extra={
+                "method": scope.get("method", "WEBSOCKET"),
+                "path": scope["path"],
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                **{name: state[name] for name in ("model", "route", "key_id") if state.get(name)},
+            },
+        )

@@ -1,0 +1,182 @@
+"""Chat completions, completions and embeddings: find the model, ask it, relay its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from serve.errors import InvalidRequest, ModelStarting
+from serve.gateway.caller import Caller, caller_of
+from serve.gateway.limits import RateLimits
+from serve.gateway.members import Members
+from serve.gateway.metrics import GatewayMetrics
+from serve.gateway.relay import Keep, relay
+from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
+from serve.gateway.usage import UsageLedger
+from serve.protocol.http import read_body
+from serve.protocol.validation import parse_json
+from serve.routing.features import features_of
+from serve.routing.policy import Policy
+from serve.settings.gateway import Limits, Timeouts
+from serve.store import Conversation, Store
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+_FIRST_RETRY_SECONDS = 0.05
+_LAST_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the three inference routes: its path, and what a model must be able to do."""
+
+    path: str
+    capability: str
+
+
+CHAT = Kind("/v1/chat/completions", "chat")
+COMPLETION = Kind("/v1/completions", "completion")
+EMBEDDING = Kind("/v1/embeddings", "embeddings")
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What can change while the gateway runs; replaced whole by ``reconfigure``."""
+
+    policy: Policy
+    limits: Limits
+    timeouts: Timeouts
+
+
+class Inference:
+    """Carries inference requests to the group's models."""
+
+    def __init__(
+        self,
+        members: Members,
+        transport: Transport,
+        internal_headers: RawHeaders,
+        store: Store,
+        usage: UsageLedger,
+        rate_limits: RateLimits,
+        metrics: GatewayMetrics,
+        behaviour: Behaviour,
+    ) -> None:
+        self._members = members
+        self._transport = transport
+        self._internal = internal_headers
+        self._store = store
+        self._usage = usage
+        self._rate_limits = rate_limits
+        self._metrics = metrics
+        self.behaviour = behaviour
+
+    def endpoint(self, kind: Kind) -> Callable[[Scope, Receive, Send], Any]:
+        """The ASGI endpoint of ``kind``."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            caller_of(scope).require("inference")
+            body = await read_body(scope, receive, self.behaviour.limits.body_bytes)
+            await self.respond(kind, scope, body, send)
+
+        return answer
+
+    async def respond(self, kind: Kind, scope: Scope, body: bytes, send: Send) -> None:
+        """Answer one request whose body is there.
+
+        A request whose model cannot be reached, or is lost before its first byte, is sent again for as long as
+        ``timeouts.replica_wait``; nothing is ever sent again once the client has seen a byte.
+        """
+        request = parse_json(body)
+        self._check(request)
+        caller = caller_of(scope)
+        deadline = asyncio.get_running_loop().time() + self.behaviour.timeouts.replica_wait
+        pause = _FIRST_RETRY_SECONDS
+        while True:
+            model, reason = await self._choose(kind, request)
+            scope["state"].update(model=model, route=reason)
+            try:
+                await self._attempt(kind, scope, caller, request, body, model, reason, send)
+                return
+            except ReplicaLost as lost:
+                logger.warning("a model did not answer", extra={"model": model, "reason": str(lost)})
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    raise ModelStarting(model) from lost
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_RETRY_SECONDS)
+
+    def _check(self, request: dict[str, Any]) -> None:
+        """Check what the gateway itself relies on; the model checks the rest."""
+        if not isinstance(request.get("model"), str) or not request["model"]:
+            raise InvalidRequest(
+                "model: name a model of this group, or 'auto'; GET /v1/models lists them.",
+                param="model",
+                code="missing_parameter" if "model" not in request else None,
+            )
+        messages, most = request.get("messages"), self.behaviour.limits.message_count
+        if isinstance(messages, list) and len(messages) > most:
+            raise InvalidRequest(f"messages: {len(messages)} of them; the most allowed is {most}.", param="messages")
+
+    async def _choose(self, kind: Kind, request: dict[str, Any]) -> tuple[str, str]:
+        """The model that answers, and why."""
+        if request["model"] == AUTO:
+            decision = self.behaviour.policy.decide(features_of(request), self._members.candidates(kind.capability))
+            return decision.model, decision.reason
+        member = await self._members.wait_ready(request["model"], self.behaviour.timeouts.replica_wait)
+        if not member.can(kind.capability):
+            raise InvalidRequest(f"The model {member.id!r} does not serve {kind.path}.", param="model")
+        return member.id, "named"
+
+    async def _attempt(
+        self,
+        kind: Kind,
+        scope: Scope,
+        caller: Caller,
+        request: dict[str, Any],
+        body: bytes,
+        model: str,
+        reason: str,
+        send: Send,
+    ) -> None:
+        request_id: bytes = scope["state"]["request_id"]
+        headers = [*self._internal, (b"content-type", b"application/json"), (b"x-request-id", request_id)]
+        answer = await self._transport.ask(model, "POST", kind.path, headers, body)
+
+        def count(prompt: int, completion: int) -> None:
+            self._metrics.tokens(model, prompt, completion)
+            if caller.key_id is not None:
+                self._usage.add(caller.key_id, model, prompt, completion)
+                self._rate_limits.add_tokens(caller.key_id, prompt + completion)
+
+        keep = self._keeper(caller, request, reason) if kind is CHAT and request.get("store") is True else None
+        try:
+            await relay(send, answer, [(b"x-groupqwen-route", reason.encode())], count, keep)
+        finally:
+            answer.close()
+
+    def _keeper(self, caller: Caller, request: dict[str, Any], reason: str) -> Keep:
+        """What stores a finished answer, because its request asked for it."""
+
+        async def keep(answer: dict[str, Any]) -> None:
+            await self._store.conversations.add(
+                Conversation(
+                    id=answer["id"],
+                    tenant=caller.tenant,
+                    created_at=datetime.fromtimestamp(answer["created"], UTC),
+                    model=answer["model"],
+                    request={name: value for name, value in request.items() if name not in ("store", "metadata")},
+                    choices=answer["choices"],
+                    usage=answer["usage"],
+                    metadata=request.get("metadata") or {},
+                    route=reason,
+                )
+            )
+
+        return keep

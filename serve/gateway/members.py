@@ -1,0 +1,186 @@
+"""The members of the group: which models Serve runs, in what state, and what each can do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from serve.cluster import ModelApplication, model_applications
+from serve.errors import ModelNotFound, ModelStarting, Unavailable
+from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
+from serve.routing.policy import Candidate
+
+logger = logging.getLogger(__name__)
+
+#: Serve's word for an application -> ours for a model.
+_STATES = {
+    "RUNNING": "ready",
+    "DEPLOYING": "starting",
+    "NOT_STARTED": "starting",
+    "UNHEALTHY": "unhealthy",
+    "DEPLOY_FAILED": "failed",
+    "DELETING": "deleting",
+}
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One model of the group.
+
+    Attributes:
+        application: as Serve sees it.
+        info: what the model says of itself (``/info``); none until it has been asked.
+        was_ready: whether it has answered since the gateway knows it, so that a restart can be waited for.
+    """
+
+    application: ModelApplication
+    info: dict[str, Any] | None = None
+    was_ready: bool = False
+
+    @property
+    def id(self) -> str:
+        """The model's id."""
+        return self.application.id
+
+    @property
+    def ready(self) -> bool:
+        """Whether some replica can answer, whatever else goes on."""
+        return self.application.running > 0 and self.info is not None and self.state != "deleting"
+
+    @property
+    def state(self) -> str:
+        """``ready``, ``starting``, ``unhealthy``, ``failed`` or ``deleting``."""
+        state = _STATES.get(self.application.status, "starting")
+        # A model that updates or replaces a replica still answers with the others.
+        return "ready" if self.application.running and self.info and state in ("starting", "unhealthy") else state
+
+    def can(self, capability: str) -> bool:
+        """Whether the model says that it has ``capability``."""
+        return bool(self.info and self.info["capabilities"].get(capability))
+
+
+class Members:
+    """Keeps the list of members fresh by asking Serve; every answer is taken from memory."""
+
+    def __init__(self, transport: Transport, headers: RawHeaders, refresh_seconds: float) -> None:
+        self._transport = transport
+        self._headers = headers
+        self.refresh_seconds = refresh_seconds
+        self._members: dict[str, Member] = {}
+        self._refreshed = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look once, then keep looking."""
+        await self._refresh()
+        self._task = asyncio.create_task(self._keep_fresh())
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the list is still being kept fresh."""
+        return self._task is not None and not self._task.done()
+
+    def all(self) -> list[Member]:
+        """Every member, by id."""
+        return [self._members[name] for name in sorted(self._members)]
+
+    def get(self, model: str) -> Member:
+        """The member called ``model``.
+
+        Raises:
+            ModelNotFound: there is none; names those that exist.
+        """
+        member = self._members.get(model)
+        if member is None or member.state == "deleting":
+            raise ModelNotFound(model, [one.id for one in self.all() if one.state != "deleting"])
+        return member
+
+    def candidates(self, capability: str) -> list[Candidate]:
+        """The models that can answer now and have ``capability``."""
+        return [
+            Candidate(one.id, one.can("tools"), one.can("structured_output"), one.can("vision"), _context(one))
+            for one in self.all()
+            if one.ready and one.can(capability)
+        ]
+
+    async def wait_ready(self, model: str, seconds: float) -> Member:
+        """The member once it can answer. One that is on its first start is not waited for; one that was lost is.
+
+        Raises:
+            ModelNotFound, ModelStarting, Unavailable: it cannot answer.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            member = self.get(model)
+            if member.ready:
+                return member
+            if member.state == "failed":
+                raise Unavailable(
+                    f"The model {model!r} could not be started; `serve status` says why.", retry_after=30
+                )
+            if not member.was_ready or asyncio.get_running_loop().time() >= deadline:
+                raise ModelStarting(model)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self.refresh_seconds)
+            try:
+                await self._refresh()
+            except Exception:
+                # Serve's controller may be restarting; the list as it was is the best there is.
+                logger.exception("could not ask Serve for its applications")
+
+    async def _refresh(self) -> None:
+        found = await model_applications()
+        members = {}
+        for name, application in found.items():
+            before = self._members.get(name)
+            info = before.info if before is not None and _same(before.application, application) else None
+            if info is None and application.running:
+                info = await self._ask_info(name)
+            was_ready = (before is not None and before.was_ready) or (info is not None and application.running > 0)
+            members[name] = Member(application, info, was_ready)
+        for name in sorted(members.keys() - self._members.keys()):
+            logger.info("model joined", extra={"model": name})
+        for name in sorted(self._members.keys() - members.keys()):
+            logger.info("model left", extra={"model": name})
+        self._members = members
+
+    async def _ask_info(self, model: str) -> dict[str, Any] | None:
+        """What a model says of itself, or none when it cannot say it yet."""
+        try:
+            answer = await self._transport.ask(model, "GET", "/info", self._headers, b"")
+        except (ReplicaLost, Unavailable):
+            return None
+        try:
+            body = await answer.body()
+        except ReplicaLost:
+            return None
+        finally:
+            answer.close()
+        if answer.status != 200:
+            logger.error("a model does not answer the gateway", extra={"model": model, "status": answer.status})
+            return None
+        info: dict[str, Any] = orjson.loads(body)
+        return info
+
+
+def _same(before: ModelApplication, now: ModelApplication) -> bool:
+    """Whether what the model said of itself still holds."""
+    return replace(before, status="", message="", running=0) == replace(now, status="", message="", running=0)
+
+
+def _context(member: Member) -> int | None:
+    context = member.info and member.info["capabilities"].get("context")
+    return context if isinstance(context, int) else None

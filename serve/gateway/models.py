@@ -1,0 +1,60 @@
+"""``/v1/models``: what the group has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from serve.gateway.inference import AUTO
+from serve.gateway.members import Member, Members
+from serve.protocol.http import send_json
+
+Json = dict[str, Any]
+
+
+class Models:
+    """The endpoints of the models' list."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+
+    async def list(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every model, and ``auto``, in OpenAI's list form with more fields."""
+        data = [_body(member) for member in self._members.all()]
+        await send_json(send, {"object": "list", "data": [*data, _AUTO_BODY] if data else data})
+
+    async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One model."""
+        model = scope["path_params"]["model"]
+        await send_json(send, _AUTO_BODY if model == AUTO else _body(self._members.get(model)))
+
+
+_AUTO_BODY: Json = {
+    "id": AUTO,
+    "object": "model",
+    "created": 0,
+    "owned_by": "groupqwen",
+    "state": "ready",
+    "handler": "routing",
+    "description": "The gateway chooses a model for each request.",
+}
+
+
+def _body(member: Member) -> Json:
+    info = member.info or {}
+    load = info.get("load", {})
+    return {
+        "id": member.id,
+        "object": "model",
+        "created": info.get("created", 0),
+        "owned_by": info.get("owned_by", "groupqwen"),
+        "state": member.state,
+        "message": member.application.message if member.state in ("failed", "unhealthy") else "",
+        "handler": info.get("handler"),
+        "replicas": member.application.running,
+        "context": info.get("capabilities", {}).get("context"),
+        "capabilities": {name: on for name, on in info.get("capabilities", {}).items() if isinstance(on, bool)},
+        "dimensions": info.get("capabilities", {}).get("dimensions"),
+        "memory_bytes": load.get("memory_bytes"),
+    }

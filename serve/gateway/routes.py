@@ -1,0 +1,150 @@
+"""Every address of the gateway in one table: what serves it, and what its reference says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve.gateway.conversations import ConversationQuery, Conversations, FeedbackRequest, MetadataRequest
+from serve.gateway.health import Health
+from serve.gateway.inference import CHAT, COMPLETION, EMBEDDING, Inference
+from serve.gateway.models import Models
+from serve.gateway.websocket import ChatSocket
+from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One address and method.
+
+    Attributes:
+        summary: what it does, for the reference.
+        answer: what comes back, for the reference.
+        body: the request body's type. query: the type of its query parameters.
+        stream: whether it can answer with server-sent events.
+    """
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    summary: str
+    answer: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects whose methods are the endpoints."""
+
+    inference: Inference
+    models: Models
+    conversations: Conversations
+    health: Health
+
+
+def operations(parts: Parts) -> list[Operation]:
+    """Every HTTP operation but the reference itself."""
+    ask, models, chats, health = parts.inference.endpoint, parts.models, parts.conversations, parts.health
+    return [
+        Operation(
+            "POST",
+            CHAT.path,
+            ask(CHAT),
+            "Answer a conversation. `model` is an id, or `auto`. `store: true` keeps request and answer.",
+            "`chat.completion`, or a stream of `chat.completion.chunk`",
+            body=ChatRequest,
+            stream=True,
+        ),
+        Operation(
+            "POST",
+            COMPLETION.path,
+            ask(COMPLETION),
+            "Continue a text.",
+            "`text_completion`, or a stream of the same",
+            body=CompletionRequest,
+            stream=True,
+        ),
+        Operation(
+            "POST",
+            EMBEDDING.path,
+            ask(EMBEDDING),
+            "Turn texts into vectors.",
+            "`list` of `embedding`",
+            body=EmbeddingRequest,
+        ),
+        Operation("GET", "/v1/models", models.list, "List the group's models with their state.", "`list` of `model`"),
+        Operation("GET", "/v1/models/{model}", models.get, "Get one model.", "`model`"),
+        Operation(
+            "GET",
+            "/v1/conversations",
+            chats.list,
+            "List stored conversations, newest first. `metadata[key]=value` filters by metadata.",
+            "`list` of `conversation`",
+            query=ConversationQuery,
+        ),
+        Operation(
+            "GET",
+            "/v1/conversations/{id}",
+            chats.get,
+            "Get a stored conversation and its feedback.",
+            "`conversation`",
+        ),
+        Operation(
+            "POST",
+            "/v1/conversations/{id}",
+            chats.update,
+            "Replace the metadata of a stored conversation.",
+            "`conversation`",
+            body=MetadataRequest,
+        ),
+        Operation(
+            "DELETE",
+            "/v1/conversations/{id}",
+            chats.delete,
+            "Delete a stored conversation and its feedback.",
+            "`conversation.deleted`",
+        ),
+        Operation(
+            "POST",
+            "/v1/feedback",
+            chats.add_feedback,
+            "Rate or correct a stored answer.",
+            "`feedback`",
+            body=FeedbackRequest,
+        ),
+        Operation(
+            "GET", "/v1/health", health.health, "The state of every part of the group.", "a status for each part"
+        ),
+        Operation("GET", "/v1/metrics", health.metrics, "Counts of this gateway replica, as JSON.", "`metrics`"),
+        Operation("GET", "/livez", health.livez, "Whether the gateway's process lives.", "200"),
+        Operation(
+            "GET", "/readyz", health.readyz, "Whether every model is ready.", "200, or 503 with who is waited for"
+        ),
+    ]
+
+
+def router(every: list[Operation], chat_socket: ChatSocket) -> Router:
+    """The operations and the socket as one ASGI router; a known path with a wrong method is a 405."""
+    routes: list[BaseRoute] = [Route(one.path, _Named(one.endpoint, one.path), methods=[one.method]) for one in every]
+    routes.append(WebSocketRoute("/v1/chat/stream", _Named(chat_socket, "/v1/chat/stream")))
+    return Router(routes, redirect_slashes=False)
+
+
+class _Named:
+    """An endpoint as an ASGI app, which notes its route's name for the metrics."""
+
+    def __init__(self, endpoint: Endpoint | ASGIApp, name: str) -> None:
+        self._endpoint = endpoint
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["route_name"] = self._name
+        await self._endpoint(scope, receive, send)

@@ -1,0 +1,1 @@
+"""Model handlers: one module or package each, and the contract that all keep."""

@@ -1,0 +1,1 @@
+"""OpenAI's API as types: what comes in, what a handler yields, and how both look on the wire."""

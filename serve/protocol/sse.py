@@ -1,0 +1,34 @@
+"""Server-sent events: finished frames out, and frames found again in a stream of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+
+DONE = b"data: [DONE]\n\n"
+
+
+def frame(data: object) -> bytes:
+    """One event whose data is ``data`` as JSON."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """A line that clients skip, which keeps a connection alive."""
+    return f": {text}\n\n".encode()
+
+
+class FrameReader:
+    """Splits a byte stream, cut anywhere, into the data of its events; comments and other fields are dropped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The data of each event that ``chunk`` completes."""
+        *whole, self._rest = (self._rest + chunk).split(b"\n\n")
+        for event in whole:
+            lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+            if lines:
+                yield b"\n".join(lines)

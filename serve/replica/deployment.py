@@ -1,0 +1,84 @@
+"""The deployment class of a model; ``serve.app.model`` binds it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve as ray_serve
+from starlette.types import ASGIApp
+
+from serve.errors import Unavailable
+from serve.handlers.base import handler_class
+from serve.logs import configure_logging
+from serve.replica.asgi import ReplicaApp
+from serve.replica.handle import Piece, RawHeaders, call_app
+from serve.replica.metrics import ReplicaMetrics
+from serve.settings.environment import Environment
+from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.model import ModelSettings, ModelUserConfig
+
+REPORT_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+@ray_serve.ingress()
+class Model:
+    """One replica of one model."""
+
+    async def __init__(self, settings: ModelSettings) -> None:  # type: ignore[misc]  # Serve awaits it
+        configure_logging()
+        token = Environment.read().internal_token
+        if not token:
+            raise SettingsError(
+                "GROUPQWEN_INTERNAL_TOKEN is not set where Ray runs; start Ray with scripts/start.sh, or set it"
+                " to one secret on every node before `ray start`"
+            )
+        self._handler = handler_class(settings.handler)(settings)
+        await self._handler.load()
+        self._metrics = ReplicaMetrics(settings.id)
+        self._app = ReplicaApp(self._handler, token, ModelUserConfig().sampling, self._metrics)
+        self._reports = asyncio.create_task(self._report())
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """The app that Serve mounts at this model's route."""
+        return self._app.asgi
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take new behaviour; requests under way keep what they began with.
+
+        Raises:
+            SettingsError: the user_config has faults; the old one stays.
+        """
+        try:
+            behaviour = ModelUserConfig.model_validate(user_config or {})
+        except ValidationError as error:
+            raise SettingsError("\n".join(fault_lines(error, ModelUserConfig, "user_config"))) from None
+        self._app.defaults = behaviour.sampling
+        logger.info("model reconfigured", extra={"model": self._handler.settings.id})
+
+    async def check_health(self) -> None:
+        """Raise when this replica must be replaced."""
+        if self._reports.done():
+            raise Unavailable("The replica's reports have stopped.")
+        await self._handler.check()
+
+    async def ask(self, method: str, path: str, headers: RawHeaders, body: bytes) -> AsyncGenerator[Piece, None]:
+        """Answer a request that came through a handle instead of HTTP."""
+        async for piece in call_app(self._app.asgi, method, path, headers, body):
+            yield piece
+
+    async def _report(self) -> None:
+        while True:
+            self._metrics.report(self._handler.load_now())
+            await asyncio.sleep(REPORT_SECONDS)
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_reports"):
+            self._reports.cancel()
+        if hasattr(self, "_handler"):
+            await self._handler.unload()

@@ -1,0 +1,66 @@
+"""What a model replica reports to Ray's metrics endpoint (Prometheus)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from serve.handlers.base import Load
+from serve.protocol.events import Usage
+
+_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
+
+
+class ReplicaMetrics:
+    """Counters of one replica; Ray adds the replica's own labels."""
+
+    def __init__(self, model: str) -> None:
+        self._requests = Counter(
+            "groupqwen_model_requests", description="Requests taken by a model.", tag_keys=("model", "kind")
+        )
+        self._seconds = Histogram(
+            "groupqwen_model_request_seconds",
+            description="Time from a request's arrival at a model to the end of its answer.",
+            boundaries=_SECONDS,
+            tag_keys=("model", "kind"),
+        )
+        self._tokens = Counter(
+            "groupqwen_model_tokens", description="Tokens read and generated.", tag_keys=("model", "kind")
+        )
+        self._load = {
+            name: Gauge(f"groupqwen_model_{name}", description=text, tag_keys=("model",))
+            for name, text in (
+                ("active", "Sequences that generate now."),
+                ("queued", "Choices that wait for a slot."),
+                ("queued_tokens", "Prompt tokens not yet processed."),
+                ("tokens_per_second", "Generated tokens a second over the last 10 s."),
+                ("memory_bytes", "Memory of the model and its caches."),
+            )
+        }
+        self._tags = {"model": model}
+
+    @contextmanager
+    def request(self, kind: str) -> Iterator[None]:
+        """Count and time one request."""
+        tags = {**self._tags, "kind": kind}
+        self._requests.inc(1, tags)
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds.observe(time.monotonic() - begun, tags)
+
+    def count(self, usage: Usage) -> None:
+        """Count the tokens of a finished generation."""
+        if usage.prompt_tokens:
+            self._tokens.inc(usage.prompt_tokens, {**self._tags, "kind": "prompt"})
+        if usage.completion_tokens:
+            self._tokens.inc(usage.completion_tokens, {**self._tags, "kind": "completion"})
+
+    def report(self, load: Load) -> None:
+        """Publish how busy the replica is."""
+        for name, gauge in self._load.items():
+            gauge.set(getattr(load, name), self._tags)

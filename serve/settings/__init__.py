@@ -1,0 +1,1 @@
+"""Every configuration as frozen, typed objects; unknown keys are errors that name the nearest right one."""

@@ -1,0 +1,254 @@
+"""A whole Ray Serve config file, checked before anything starts.
+
+The file is what ``serve deploy`` takes, key for key (https://docs.ray.io/en/latest/serve/production-guide/config.html);
+this check is stricter: it knows the group's own ``args`` and ``user_config``, refuses an application that is not
+one of ours to build, and wants every autoscaling number stated, since Serve's own defaults for them are surprising.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from serve.settings.base import Settings
+from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.gateway import GatewaySettings, GatewayUserConfig
+from serve.settings.model import ModelSettings, ModelUserConfig
+from serve.settings.suggest import one_of
+
+GATEWAY = "serve.app:gateway"
+MODEL = "serve.app:model"
+
+#: import path -> the deployment's name, the class of its args, the class of its user_config.
+APPLICATIONS: dict[str, tuple[str, type[Settings], type[Settings]]] = {
+    GATEWAY: ("Gateway", GatewaySettings, GatewayUserConfig),
+    MODEL: ("Model", ModelSettings, ModelUserConfig),
+}
+
+T = TypeVar("T", bound=BaseModel)
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Autoscaling(Settings):
+    """Serve's autoscaling, with nothing left to a default that matters."""
+
+    min_replicas: Count
+    max_replicas: Annotated[int, Field(ge=1)]
+    initial_replicas: Count
+    target_ongoing_requests: Annotated[float, Field(gt=0)]
+    upscale_delay_s: Seconds
+    downscale_delay_s: Seconds
+    downscale_to_zero_delay_s: Seconds | None = None
+    metrics_interval_s: Annotated[float, Field(gt=0)] | None = None
+    look_back_period_s: Annotated[float, Field(gt=0)] | None = None
+    upscaling_factor: Annotated[float, Field(gt=0)] | None = None
+    downscaling_factor: Annotated[float, Field(gt=0)] | None = None
+    aggregation_function: Literal["mean", "max", "min"] | None = None
+    policy: dict[str, Any] | None = None
+
+
+class Backpressure(Settings):
+    """Serve's answer when a queue is full."""
+
+    status_code: Literal[429]
+    retry_after_s: Seconds | None = None
+
+
+class ActorOptions(Settings):
+    """What one replica needs of its node."""
+
+    num_cpus: Seconds | None = None
+    num_gpus: Seconds | None = None
+    memory: Seconds | None = None
+    resources: dict[str, float] = {}
+    accelerator_type: str | None = None
+    label_selector: dict[str, str] | None = None
+    fallback_strategy: list[dict[str, Any]] | None = None
+    runtime_env: dict[str, Any] = {}
+
+
+class Deployment(Settings):
+    """One deployment of an application."""
+
+    name: str
+    num_replicas: Annotated[int, Field(ge=1)] | None = None
+    autoscaling_config: Autoscaling | None = None
+    max_ongoing_requests: Annotated[int, Field(ge=1)]
+    max_queued_requests: Annotated[int, Field(ge=-1)]
+    backpressure_config: Backpressure
+    user_config: dict[str, Any] = {}
+    ray_actor_options: ActorOptions = ActorOptions()
+    graceful_shutdown_wait_loop_s: Seconds | None = None
+    graceful_shutdown_timeout_s: Seconds | None = None
+    health_check_period_s: Seconds | None = None
+    health_check_timeout_s: Seconds | None = None
+    placement_group_bundles: list[dict[str, float]] | None = None
+    placement_group_strategy: str | None = None
+    placement_group_bundle_label_selector: list[dict[str, str]] | None = None
+    max_replicas_per_node: Annotated[int, Field(ge=1)] | None = None
+    logging_config: dict[str, Any] | None = None
+    request_router_config: dict[str, Any] | None = None
+    gang_scheduling_config: dict[str, Any] | None = None
+    deployment_actors: list[Any] | None = None
+    rolling_update_percentage: Annotated[float, Field(gt=0)] | None = None
+    max_surge_percent: Count | None = None
+
+
+class Application(Settings):
+    """One Serve application: the gateway, or one model."""
+
+    name: str
+    route_prefix: str
+    import_path: str
+    args: dict[str, Any] = {}
+    deployments: Annotated[list[Deployment], Field(min_length=1, max_length=1)]
+    runtime_env: dict[str, Any] = {}
+    logging_config: dict[str, Any] | None = None
+    autoscaling_policy: dict[str, Any] | None = None
+    external_scaler_enabled: bool = False
+
+
+class HttpOptions(Settings):
+    """Where Serve listens."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - Serve's own default; the group's configs state loopback
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    root_path: str = ""
+    request_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 90
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile_password: str | None = None
+    ssl_ca_certs: str | None = None
+
+
+class ServeFile(Settings):
+    """A Serve config file."""
+
+    proxy_location: Literal["Disabled", "HeadOnly", "EveryNode"] = "EveryNode"
+    http_options: HttpOptions = HttpOptions()
+    grpc_options: dict[str, Any] | None = None
+    controller_options: dict[str, Any] | None = None
+    logging_config: dict[str, Any] | None = None
+    tracing_config: dict[str, Any] | None = None
+    target_capacity: Annotated[float, Field(ge=0, le=100)] | None = None
+    applications: Annotated[list[Application], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """A checked config: the file as it is, and what the group reads out of it."""
+
+    file: ServeFile
+    gateway: GatewaySettings
+    gateway_behaviour: GatewayUserConfig
+    models: list[ModelSettings]
+
+
+def load(path: str | Path) -> GroupConfig:
+    """Read and check the config file at ``path``.
+
+    Raises:
+        SettingsError: the file is missing, is no YAML, or has faults; one line for each, naming the key.
+    """
+    file = Path(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{file}: this is not valid YAML: {reason}") from error
+    try:
+        return check(raw)
+    except SettingsError as error:
+        lines = str(error).splitlines()
+        raise SettingsError("\n".join(f"{file}: {line}" for line in lines)) from error
+
+
+def check(raw: object) -> GroupConfig:
+    """Check a config that is already read; raises as ``load`` does."""
+    if not isinstance(raw, dict):
+        raise SettingsError("the file must be a mapping with the key 'applications'")
+    serve_file = _parse(ServeFile, raw, "")
+    faults: list[str] = []
+    parsed: list[tuple[Application, Settings, Settings]] = []
+    for index, application in enumerate(serve_file.applications):
+        try:
+            parsed.append((application, *_application(application, f"applications[{index}]")))
+        except SettingsError as error:
+            faults += str(error).splitlines()
+    if not faults:
+        faults = _faults_of_the_whole(parsed)
+    if faults:
+        raise SettingsError("\n".join(faults))
+    gateway, behaviour = next((args, user) for _, args, user in parsed if isinstance(args, GatewaySettings))
+    assert isinstance(gateway, GatewaySettings) and isinstance(behaviour, GatewayUserConfig)
+    models = [args for _, args, _ in parsed if isinstance(args, ModelSettings)]
+    return GroupConfig(serve_file, gateway, behaviour, models)
+
+
+def _application(application: Application, where: str) -> tuple[Settings, Settings]:
+    if application.import_path not in APPLICATIONS:
+        raise SettingsError(f"{where}.import_path: {one_of('builder', application.import_path, APPLICATIONS)}")
+    name, args_class, user_class = APPLICATIONS[application.import_path]
+    deployment = application.deployments[0]
+    if deployment.name != name:
+        raise SettingsError(f"{where}.deployments[0].name: must be {name!r} for {application.import_path}")
+    if (deployment.num_replicas is None) == (deployment.autoscaling_config is None):
+        raise SettingsError(f"{where}.deployments[0]: state either num_replicas or autoscaling_config, and not both")
+    scaling = deployment.autoscaling_config
+    if scaling and not scaling.min_replicas <= scaling.initial_replicas <= scaling.max_replicas:
+        raise SettingsError(
+            f"{where}.deployments[0].autoscaling_config: min_replicas <= initial_replicas <= max_replicas must hold"
+        )
+    return (
+        _parse(args_class, application.args, f"{where}.args"),
+        _parse(user_class, deployment.user_config, f"{where}.deployments[0].user_config"),
+    )
+
+
+def _faults_of_the_whole(parsed: list[tuple[Application, Settings, Settings]]) -> list[str]:
+    """Faults that no single application shows."""
+    faults = []
+    seen: dict[str, int] = {}
+    gateways = [a.name for a, args, _ in parsed if isinstance(args, GatewaySettings)]
+    if len(gateways) != 1:
+        faults.append(f"applications: exactly one must be built by {GATEWAY}, found {len(gateways)}")
+    for index, (application, args, _) in enumerate(parsed):
+        where = f"applications[{index}]"
+        if isinstance(args, GatewaySettings):
+            if application.route_prefix != "/":
+                faults.append(f"{where}.route_prefix: the gateway's must be '/'")
+            continue
+        assert isinstance(args, ModelSettings)
+        if args.id in seen:
+            faults.append(f"{where}.args.id: {args.id!r} is already the id of applications[{seen[args.id]}]")
+            continue
+        seen[args.id] = index
+        if application.name != args.id:
+            faults.append(f"{where}.name: must be the model's id, {args.id!r}, not {application.name!r}")
+        if application.route_prefix != f"/m/{args.id}":
+            faults.append(f"{where}.route_prefix: must be '/m/{args.id}', not {application.route_prefix!r}")
+    for index, (_, _, user) in enumerate(parsed):
+        if isinstance(user, GatewayUserConfig):
+            faults += _faults_of_routing(user, seen, f"applications[{index}].deployments[0].user_config.routing")
+    return faults
+
+
+def _faults_of_routing(user: GatewayUserConfig, known: dict[str, int], where: str) -> list[str]:
+    named = [(f"{where}.rules[{i}].models", m) for i, rule in enumerate(user.routing.rules) for m in rule.models]
+    named += [(f"{where}.default", model) for model in user.routing.default]
+    return [f"{place}: {one_of('model', model, known)}" for place, model in named if model not in known]
+
+
+def _parse(kind: type[T], raw: object, where: str) -> T:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("\n".join(fault_lines(error, kind, where))) from None

@@ -1,0 +1,71 @@
+"""The one place that reads environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serve.settings.errors import SettingsError
+
+#: What Ray Serve must find in the environment of every process, before `ray start`, for the fast path:
+#: HAProxy in front, replicas on their own event loop, no per-request HAProxy metrics. Measured in
+#: docs/benchmarks.md. The hard stop outlasts the longest stream that a proxy reload may cut; the draining period
+#: outlasts the time in which a proxy learns that a replica leaves.
+SERVE_FLAGS: dict[str, str] = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "900",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment says.
+
+    Attributes:
+        home: folder of everything that GroupQwen keeps on this node (``GROUPQWEN_HOME``).
+        models_dir: where weights lie (``GROUPQWEN_MODELS_DIR``).
+        database_url: the store (``GROUPQWEN_DATABASE_URL``); a SQLite file in ``home`` by default.
+        internal_token: what the gateway shows to model replicas (``GROUPQWEN_INTERNAL_TOKEN``); empty when unset.
+        hub_endpoint: the model hub's address (``HF_ENDPOINT``).
+        hub_token: its token (``HF_TOKEN``); none when unset.
+        haproxy: whether Ray Serve runs HAProxy in front of the replicas.
+    """
+
+    home: Path
+    models_dir: Path
+    database_url: str = field(repr=False)
+    internal_token: str = field(repr=False)
+    hub_endpoint: str
+    hub_token: str | None = field(repr=False)
+    haproxy: bool
+
+    @staticmethod
+    def read(source: Mapping[str, str] | None = None) -> Environment:
+        """Read ``source`` (the process's environment by default).
+
+        Raises:
+            SettingsError: a value cannot be used; names the variable.
+        """
+        env = os.environ if source is None else source
+        home = Path(env.get("GROUPQWEN_HOME") or Path.home() / ".groupqwen").expanduser()
+        if not home.is_absolute():
+            raise SettingsError(f"GROUPQWEN_HOME must be an absolute path, not {str(home)!r}")
+        models = Path(env.get("GROUPQWEN_MODELS_DIR") or home / "models").expanduser()
+        endpoint = env.get("HF_ENDPOINT") or "https://huggingface.co"
+        if not endpoint.startswith(("http://", "https://")):
+            raise SettingsError("HF_ENDPOINT must be an http or https address")
+        return Environment(
+            home=home,
+            models_dir=models,
+            database_url=env.get("GROUPQWEN_DATABASE_URL") or f"sqlite:///{home / 'groupqwen.db'}",
+            internal_token=env.get("GROUPQWEN_INTERNAL_TOKEN", ""),
+            hub_endpoint=endpoint.rstrip("/"),
+            hub_token=env.get("HF_TOKEN") or None,
+            haproxy=env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
+        )

@@ -1,0 +1,69 @@
+"""What is wrong with a configuration, in lines that name the key and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ValidationError
+
+from serve.settings.suggest import nearest
+
+
+class SettingsError(Exception):
+    """A configuration that cannot be used; the message is one line, or one line for each fault."""
+
+
+def path_of(location: Sequence[int | str]) -> str:
+    """A pydantic location as a path: ``('applications', 0, 'name')`` is ``applications[0].name``."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def fault_lines(error: ValidationError, root: type[BaseModel], prefix: str = "") -> list[str]:
+    """One line for each fault of ``error``, each naming its key and, for an unknown key, the nearest known one."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        location = list(fault["loc"])
+        where = prefix + ("." if prefix and location and isinstance(location[0], str) else "") + path_of(location)
+        lines.append(f"{where or 'the file'}: {_sentence(fault['type'], fault['msg'], location, root)}")
+    return lines
+
+
+def _sentence(kind: str, message: str, location: Sequence[int | str], root: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        return unknown_key(str(location[-1]), _known_keys(root, location[:-1]))
+    if kind == "missing":
+        return "this key is required"
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """``unknown key; did you mean 'x'? Allowed: a, b``"""
+    names = sorted(known)
+    guess = nearest(key, names)
+    hint = f"did you mean {guess!r}? " if guess else ""
+    return f"unknown key; {hint}allowed: {', '.join(names)}" if names else "unknown key"
+
+
+def _known_keys(root: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """The keys of the model that ``location`` leads to from ``root``; empty where the way is not plain."""
+    here: list[type[BaseModel]] = [root]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        here = [
+            nested
+            for model in here
+            if part in model.model_fields
+            for nested in _models_in(model.model_fields[part].annotation)
+        ] or [model for model in here if model.__name__ == part]
+    return sorted({name for model in here for name in model.model_fields})
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -1,0 +1,104 @@
+"""The ``args`` and ``user_config`` of the gateway application."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from serve.settings.base import Settings
+from serve.settings.model import ModelId
+
+
+class Limits(Settings):
+    """Bounds on what one request may ask.
+
+    Attributes:
+        body_bytes: largest request body.
+        message_count: most messages in a chat.
+        websocket_requests: requests under way at once on one socket.
+        socket_buffer_bytes: how much of an answer is kept for a client that reads slowly before its model waits.
+    """
+
+    body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    message_count: Annotated[int, Field(ge=1)] = 2048
+    websocket_requests: Annotated[int, Field(ge=1)] = 32
+    socket_buffer_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024
+
+
+class Timeouts(Settings):
+    """How long to wait, in seconds.
+
+    Attributes:
+        connect: for a model's port to accept.
+        first_byte: for the first byte of an answer, queueing included.
+        between_bytes: for the next byte of an answer that has begun.
+        replica_wait: for a model that was lost, or a replica that did not answer, to be there again.
+        models_refresh: between two looks at which models Serve runs.
+    """
+
+    connect: Annotated[float, Field(gt=0)] = 5.0
+    first_byte: Annotated[float, Field(gt=0)] = 600.0
+    between_bytes: Annotated[float, Field(gt=0)] = 120.0
+    replica_wait: Annotated[float, Field(ge=0)] = 20.0
+    models_refresh: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Condition(Settings):
+    """What a request must be like; every field that is set must hold.
+
+    Attributes:
+        code: the last user message holds or asks for code.
+        tools: the request brings tools.
+        structured_output: the request asks for JSON.
+        min_prompt_chars: the conversation has at least this many characters.
+        min_messages: the conversation has at least this many messages.
+        pattern: a regular expression found in the last user message, case ignored.
+    """
+
+    code: bool | None = None
+    tools: bool | None = None
+    structured_output: bool | None = None
+    min_prompt_chars: Annotated[int, Field(ge=1)] | None = None
+    min_messages: Annotated[int, Field(ge=1)] | None = None
+    pattern: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+
+
+class Rule(Settings):
+    """When a request is like this, these models are for it, the first that can answer."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+    when: Condition
+    models: Annotated[list[ModelId], Field(min_length=1)]
+
+
+class RoutingSettings(Settings):
+    """How ``model: "auto"`` chooses: the first rule that holds, else the default models in order."""
+
+    rules: list[Rule] = []
+    default: list[ModelId] = []
+
+
+class GatewayUserConfig(Settings):
+    """Behaviour of the gateway: changes live, with no restart."""
+
+    routing: RoutingSettings = RoutingSettings()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+
+
+class GatewaySettings(Settings):
+    """Structure of the gateway: a change here needs new replicas.
+
+    Attributes:
+        transport: how answers come from a model: ``http`` relays bytes through Serve's proxy, ``handle`` goes
+            through Ray's object plane, ``auto`` takes ``http`` wherever Serve runs HAProxy.
+        allowed_origins: web pages on other hosts that may call the API, such as ``https://chat.example.org``.
+        access_log: one structured line for each request; never any content.
+        log_level: of GroupQwen's own logs.
+    """
+
+    transport: Literal["auto", "http", "handle"] = "auto"
+    access_log: bool = True
+    allowed_origins: list[str] = []
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

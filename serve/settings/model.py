@@ -1,0 +1,65 @@
+"""The ``args`` and ``user_config`` of a model application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from serve.protocol.sampling import SamplingDefaults
+from serve.settings.base import Settings
+from serve.settings.engines import ENGINES, NEEDS_WEIGHTS
+from serve.settings.suggest import one_of
+from serve.settings.weights import WeightsSettings
+
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+
+
+class ModelSettings(Settings):
+    """Structure of one model: a change here needs new replicas.
+
+    Attributes:
+        id: what clients call it; also the application's name and the last part of its route.
+        handler: which engine runs it.
+        weights: its file, for handlers that load one.
+        engine: the handler's own settings, an object of the class in ``serve.settings.engines``.
+        max_queued: choices that may wait for a slot before requests are refused with 429.
+        created: when the model was made, seconds since 1970; shown by ``/v1/models``.
+        owned_by: who made it; shown by ``/v1/models``.
+    """
+
+    id: ModelId
+    handler: str
+    weights: WeightsSettings | None = None
+    engine: Settings
+    max_queued: Annotated[int, Field(ge=0)] = 64
+    created: Annotated[int, Field(ge=0)] = 0
+    owned_by: str = "groupqwen"
+
+    @field_validator("handler")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in ENGINES:
+            raise ValueError(one_of("handler", name, ENGINES))
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _types_the_engine(cls, raw: object) -> object:
+        if isinstance(raw, dict) and raw.get("handler") in ENGINES:
+            engine = raw.get("engine", {})
+            if isinstance(engine, dict):
+                return {**raw, "engine": ENGINES[raw["handler"]].model_validate(engine)}
+        return raw
+
+    @model_validator(mode="after")
+    def _has_its_weights(self) -> ModelSettings:
+        if self.handler in NEEDS_WEIGHTS and self.weights is None:
+            raise ValueError(f"handler {self.handler!r} needs weights")
+        return self
+
+
+class ModelUserConfig(Settings):
+    """Behaviour of one model: changes live, with no restart."""
+
+    sampling: SamplingDefaults = SamplingDefaults()
