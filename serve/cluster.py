@@ -24,14 +24,14 @@ class ModelApplication:
         status: Serve's own word: RUNNING, DEPLOYING, DEPLOY_FAILED, UNHEALTHY, NOT_STARTED, DELETING.
         message: why, where Serve says.
         deployed_at: when it was last deployed, seconds since 1970.
-        running: replicas that can answer.
+        running: replicas that can answer; none while Serve builds a new form of the application and does not say.
     """
 
     id: str
     status: str
     message: str
     deployed_at: float
-    running: int
+    running: int | None
 
 
 async def model_applications() -> dict[str, ModelApplication]:
@@ -41,16 +41,17 @@ async def model_applications() -> dict[str, ModelApplication]:
 
 def _model_applications() -> dict[str, ModelApplication]:
     found = {}
+    own = ray_serve.get_replica_context().app_name
     for name, application in ray_serve.status().applications.items():
         deployment = application.deployments.get(MODEL_DEPLOYMENT)
-        if deployment is None and application.deployments:
+        if name == own or (deployment is None and application.deployments):
             continue
         found[name] = ModelApplication(
             id=name,
             status=application.status.value,
             message=application.message or (deployment.message if deployment else ""),
             deployed_at=application.last_deployed_time_s,
-            running=deployment.replica_states.get("RUNNING", 0) if deployment else 0,
+            running=deployment.replica_states.get("RUNNING", 0) if deployment else None,
         )
     return found
 

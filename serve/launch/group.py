@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from serve.launch.run_folder import DASHBOARD_PORT, RunFolder, Running
 from serve.settings.config import GroupConfig, check
 
 READY_SECONDS = 900
-#: How often Serve is asked for failures while the gateway is not ready.
-_STATUS_EVERY_SECONDS = 5.0
+_CONTROLLER_SECONDS = 0.5
 
 
 def with_port(config: Path, port: int | None) -> tuple[dict[str, Any], GroupConfig]:
@@ -50,12 +48,13 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
         ray_node.start(folder, http_port)
     folder.write_env_file()
     folder.config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    begun = time.time()
     with waiting("deploying") as tick:
         tick()
         result = ray_node.run(folder, ["serve", "deploy", str(folder.config)])
         if result.returncode != 0:
             raise LaunchError(f"`serve deploy` failed: {_last_line(result.stderr)}")
-    _wait_ready(folder, group)
+    _wait_ready(folder, group, begun)
     return group
 
 
@@ -69,14 +68,31 @@ def stop(folder: RunFolder, running: Running) -> None:
     ray_node.stop(folder, running)
 
 
-def _wait_ready(folder: RunFolder, group: GroupConfig) -> None:
-    wanted = {model.id for model in group.models}
+def applications(folder: RunFolder) -> dict[str, Any]:
+    """What Ray's dashboard says of every Serve application, replicas included; empty while it cannot be asked."""
+    token = Path(folder.variables()["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="ascii")
+    try:
+        answer = requests.get(
+            f"http://127.0.0.1:{DASHBOARD_PORT}/api/serve/applications/",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json().get("applications", {})
+    except requests.RequestException:
+        return {}
+    return found
+
+
+def _wait_ready(folder: RunFolder, group: GroupConfig, begun: float) -> None:
+    wanted = {application.name for application in group.file.applications}
     port = group.file.http_options.port
     deadline = time.monotonic() + READY_SECONDS
-    asked = time.monotonic()
+    # Serve's controller looks at a new config ten times a second; until then it tells the state of the old one.
+    time.sleep(_CONTROLLER_SECONDS)
     with waiting("waiting for the models") as tick:
         while True:
-            missing = _not_ready(port, wanted)
+            missing = _not_deployed(applications(folder), wanted, begun) or _not_ready(port)
             if not missing:
                 return
             tick(", ".join(sorted(missing)))
@@ -84,38 +100,36 @@ def _wait_ready(folder: RunFolder, group: GroupConfig) -> None:
                 raise LaunchError(
                     f"not ready after {READY_SECONDS} s: {', '.join(sorted(missing))}; see `serve status`"
                 )
-            if time.monotonic() - asked > _STATUS_EVERY_SECONDS:
-                asked = time.monotonic()
-                _raise_failures(folder)
             time.sleep(0.5)
 
 
-def _not_ready(port: int, wanted: set[str]) -> set[str]:
-    """Which of ``wanted`` cannot answer yet; ``gateway`` when it cannot be asked."""
-    base = f"http://127.0.0.1:{port}"
+def _not_deployed(found: dict[str, Any], wanted: set[str], begun: float) -> set[str]:
+    """Which of ``wanted`` Serve has not brought to the config that was deployed at ``begun``.
+
+    Raises:
+        LaunchError: Serve has given up on one of them.
+    """
+    missing = set()
+    for name in wanted:
+        application = found.get(name)
+        if application is None or application["last_deployed_time_s"] < begun:
+            missing.add(name)
+        elif application["status"] == "DEPLOY_FAILED":
+            reasons = [deployment["message"] for deployment in application["deployments"].values()]
+            reason = _last_line("\n".join([application["message"], *reasons]))
+            raise LaunchError(f"{name} could not be started: {reason}")
+        elif application["status"] != "RUNNING":
+            missing.add(name)
+    return missing
+
+
+def _not_ready(port: int) -> set[str]:
+    """Which models the gateway waits for; ``gateway`` when it cannot be asked."""
     try:
-        ready = requests.get(f"{base}/readyz", timeout=5)
-        listed = requests.get(f"{base}/v1/health", timeout=5)
-        states = listed.json()["models"]
+        ready = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
+        return set() if ready.status_code == 200 else set(ready.json()["waiting_for"]) or {"gateway"}
     except (requests.RequestException, ValueError, KeyError):
         return {"gateway"}
-    missing = {name for name in wanted if states.get(name, {}).get("state") != "ready"}
-    return missing or (set() if ready.status_code == 200 else set(ready.json()["waiting_for"]) or {"gateway"})
-
-
-def _raise_failures(folder: RunFolder) -> None:
-    """Raise when Serve has given up on an application."""
-    token = Path(folder.variables()["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="ascii")
-    answer = requests.get(
-        f"http://127.0.0.1:{DASHBOARD_PORT}/api/serve/applications/",
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=30,
-    )
-    if answer.status_code != 200:
-        return
-    for name, application in json.loads(answer.text).get("applications", {}).items():
-        if application["status"] == "DEPLOY_FAILED":
-            raise LaunchError(f"{name} could not be started: {_last_line(application['message'])}")
 
 
 def _last_line(text: str) -> str:

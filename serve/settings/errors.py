@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from serve.settings.suggest import nearest
 
@@ -29,6 +30,16 @@ def fault_lines(error: ValidationError, root: type[BaseModel], prefix: str = "")
         where = prefix + ("." if prefix and location and isinstance(location[0], str) else "") + path_of(location)
         lines.append(f"{where or 'the file'}: {_sentence(fault['type'], fault['msg'], location, root)}")
     return lines
+
+
+def worded(error: ValidationError, root: type[BaseModel]) -> ValidationError:
+    """``error`` with its sentences made, for a validator that raises it on to where ``root`` is not known."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False):
+        sentence = _sentence(fault["type"], fault["msg"], fault["loc"], root)
+        kind = PydanticCustomError("fault", "{sentence}", {"sentence": sentence})
+        faults.append(InitErrorDetails(type=kind, loc=fault["loc"], input=None))
+    return ValidationError.from_exception_data(root.__name__, faults, hide_input=True)
 
 
 def _sentence(kind: str, message: str, location: Sequence[int | str], root: type[BaseModel]) -> str:

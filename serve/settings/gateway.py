@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from serve.settings.base import Settings
 from serve.settings.model import ModelId
@@ -63,6 +64,15 @@ class Condition(Settings):
     min_messages: Annotated[int, Field(ge=1)] | None = None
     pattern: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except (re.error, OverflowError) as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
 
 class Rule(Settings):
     """When a request is like this, these models are for it, the first that can answer."""
@@ -77,6 +87,15 @@ class RoutingSettings(Settings):
 
     rules: list[Rule] = []
     default: list[ModelId] = []
+
+    @field_validator("rules")
+    @classmethod
+    def _have_their_own_names(cls, rules: list[Rule]) -> list[Rule]:
+        names = [rule.name for rule in rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"each rule needs a name of its own; given twice: {', '.join(twice)}")
+        return rules
 
 
 class GatewayUserConfig(Settings):

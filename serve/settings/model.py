@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
 from serve.settings.engines import ENGINES, NEEDS_WEIGHTS
+from serve.settings.errors import worded
 from serve.settings.suggest import one_of
 from serve.settings.weights import WeightsSettings
 
@@ -31,7 +32,7 @@ class ModelSettings(Settings):
     id: ModelId
     handler: str
     weights: WeightsSettings | None = None
-    engine: Settings
+    engine: Settings = Field(default_factory=dict, validate_default=True)
     max_queued: Annotated[int, Field(ge=0)] = 64
     created: Annotated[int, Field(ge=0)] = 0
     owned_by: str = "groupqwen"
@@ -43,14 +44,16 @@ class ModelSettings(Settings):
             raise ValueError(one_of("handler", name, ENGINES))
         return name
 
-    @model_validator(mode="before")
+    @field_validator("engine", mode="before")
     @classmethod
-    def _types_the_engine(cls, raw: object) -> object:
-        if isinstance(raw, dict) and raw.get("handler") in ENGINES:
-            engine = raw.get("engine", {})
-            if isinstance(engine, dict):
-                return {**raw, "engine": ENGINES[raw["handler"]].model_validate(engine)}
-        return raw
+    def _is_the_handlers(cls, raw: object, info: ValidationInfo) -> Settings:
+        if "handler" not in info.data:
+            return Settings()  # The handler's own fault is the one to tell.
+        kind = ENGINES[info.data["handler"]]
+        try:
+            return kind.model_validate(raw)
+        except ValidationError as error:
+            raise worded(error, kind) from None
 
     @model_validator(mode="after")
     def _has_its_weights(self) -> ModelSettings:

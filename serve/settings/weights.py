@@ -49,7 +49,7 @@ class Source(Settings):
 class WeightsSettings(Settings):
     """A model file: its name, its size in bytes, its SHA-256, and the sources to try in order."""
 
-    file: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    file: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
     bytes: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     license: str | None = None

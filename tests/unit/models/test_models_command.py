@@ -1,0 +1,133 @@
+"""``python -m serve.models``: what it prints and how it exits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serve.models import local_path
+from serve.models.__main__ import main
+from tests.unit.models.files import CONTENT, OTHER, weights_of, write_config
+from tests.unit.models.web import Site
+
+
+@pytest.fixture(autouse=True)
+def _environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUPQWEN_MODELS_DIR", str(root))
+
+
+@pytest.fixture
+def config(tmp_path: Path, site: Site) -> str:
+    """A config of the model ``tiny``, of one that no source has, and of one that needs no file."""
+    good = weights_of({"url": site.url}).model_dump(exclude_none=True)
+    bad = weights_of({"path": "/no/such/file"}).model_dump(exclude_none=True)
+    return str(write_config(tmp_path / "group.yaml", tiny=good, lost=bad, echo=None))
+
+
+def test_fetch_brings_the_named_model(root: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "--config", config, "tiny"]) == 0
+    assert capsys.readouterr().out == f"tiny: {root}/tiny/model.gguf\n"
+    assert (root / "tiny" / "model.gguf").read_bytes() == CONTENT
+
+
+def test_a_model_that_fails_does_not_keep_the_others_from_their_turn(
+    root: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "--config", config, "lost", "tiny", "echo"]) == 1
+    told = capsys.readouterr()
+    reason = "no source gave the file (/no/such/file: there is no such file)"
+    assert told.err.splitlines()[0] == f"error: lost: {reason}"
+    assert told.out.splitlines() == [f"tiny: {root}/tiny/model.gguf", "echo: needs no file"]
+
+
+def test_fetch_with_no_names_takes_the_whole_config(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "--config", config]) == 1
+    told = capsys.readouterr()
+    assert "tiny: " in told.out and "echo: " in told.out and "error: lost: " in told.err
+
+
+def test_verify_tells_right_from_wrong(root: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--config", config, "tiny"]) == 1
+    assert capsys.readouterr().err == "error: tiny: there is no file yet; fetch it first\n"
+    main(["fetch", "--config", config, "tiny"])
+    capsys.readouterr()
+    assert main(["verify", "--config", config, "tiny"]) == 0
+    assert capsys.readouterr().out == f"tiny: {root}/tiny/model.gguf is right\n"
+    (root / "tiny" / "model.gguf").write_bytes(OTHER)
+    assert main(["verify", "--config", config, "tiny"]) == 1
+    assert "is not right: its SHA-256 is " in capsys.readouterr().err
+
+
+def test_list_shows_every_state(root: Path, config: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    local_path("tiny", weights_of({"url": site.url}))
+    local_path("older", weights_of({"url": site.url}))
+    assert main(["list", "--config", config]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["MODEL", "STATE", "SIZE", "WHERE"],
+        ["tiny", "ready", "1.0", "MB", f"{root}/tiny/model.gguf"],
+        ["lost", "absent", "1.0", "MB", f"{root}/lost/model.gguf"],
+        ["older", "ready,", "not", "in", "the", "config", "1.0", "MB", f"{root}/older/model.gguf"],
+    ]
+
+
+def test_list_says_when_the_config_asks_for_another_file(
+    root: Path, tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local_path("tiny", weights_of({"url": site.url}))
+    newer = weights_of({"url": site.url}, content=OTHER).model_dump(exclude_none=True)
+    assert main(["list", "--config", str(write_config(tmp_path / "group.yaml", tiny=newer))]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["tiny", "outdated"]
+
+
+def test_remove_needs_no_config(root: Path, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    local_path("tiny", weights_of({"url": site.url}))
+    assert main(["remove", "tiny"]) == 0
+    assert capsys.readouterr().out == "tiny: 1.0 MB freed\n"
+    assert not (root / "tiny" / "model.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["download"], ["fetch", "--handlers"], ["remove"], ["list", "tiny"], ["fetch", "--config"]],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fetch", "verify"])
+def test_an_unknown_model_exits_with_2_and_names_the_nearest(
+    command: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--config", config, "tiy"])
+    assert caught.value.code == 2
+    assert "unknown model 'tiy'; did you mean 'tiny'? Known: echo, lost, tiny" in capsys.readouterr().err
+
+
+def test_remove_of_a_model_that_is_not_here_exits_with_2_and_removes_nothing(
+    root: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local_path("tiny", weights_of({"url": site.url}))
+    with pytest.raises(SystemExit) as caught:
+        main(["remove", "tiny", "other"])
+    assert caught.value.code == 2
+    assert (root / "tiny" / "model.gguf").exists()
+
+
+def test_a_config_that_is_not_there_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "--config", "/no/such.yaml"]) == 1
+    assert capsys.readouterr().err == "error: /no/such.yaml: No such file or directory\n"
+
+
+def test_a_setting_of_the_environment_that_cannot_be_used_exits_with_1(
+    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GROUPQWEN_HOME", "relative")
+    assert main(["list", "--config", config]) == 1
+    assert "error: GROUPQWEN_HOME must be an absolute path" in capsys.readouterr().err
