@@ -1,0 +1,188 @@
+"""Stored conversations: add, read, list by pages, change the metadata, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Select, delete, select, tuple_
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.store.database import Database
+from serve.store.records import Conversation, Order, Page
+from serve.store.tables import ConversationRow, MetadataRow
+from serve.store.values import checked_metadata, clean_json
+
+MAX_PAGE = 100
+
+
+class Conversations:
+    """The conversations of every tenant; each method sees one tenant's only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, conversation: Conversation) -> None:
+        """Store a conversation. Text is cleaned as ``serve.store.values`` says.
+
+        Raises:
+            Conflict: its id is taken.
+            InvalidRequest: metadata beyond the limits of ``checked_metadata``, or JSON nested too deeply.
+        """
+
+        def work(session: Session) -> None:
+            session.add(_to_row(conversation))
+            try:
+                session.flush()
+            except IntegrityError as error:
+                raise Conflict(f"The conversation {conversation.id!r} is already stored.", param="id") from error
+
+        await self._database.write(work)
+
+    async def get(self, id: str, tenant: str) -> Conversation:
+        """One conversation.
+
+        Raises:
+            NotFound: there is none of that id, or it is another tenant's.
+        """
+        return await self._database.read(lambda session: _from_row(_find(session, id, tenant)))
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Page[Conversation]:
+        """A page of conversations, by time and then id.
+
+        Args:
+            tenant: whose.
+            limit: most to return, from 1 to 100.
+            after: id of the last one of the page before; none for the first page.
+            order: ``asc`` begins with the oldest, ``desc`` with the newest.
+            model: only those that this model answered.
+            metadata: only those that have all these pairs.
+
+        Raises:
+            InvalidRequest: ``limit`` or ``order`` is not one of those.
+            NotFound: the tenant has no conversation ``after``.
+        """
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest(f"limit is from 1 to {MAX_PAGE}, not {limit}.", param="limit")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("order is 'asc' or 'desc'.", param="order")
+        query = _filtered(tenant, model, metadata or {})
+
+        def work(session: Session) -> Page[Conversation]:
+            rows = session.scalars(_page(session, query, tenant, after, order).limit(limit + 1)).all()
+            return Page(tuple(_from_row(row) for row in rows[:limit]), has_more=len(rows) > limit)
+
+        return await self._database.read(work)
+
+    async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> Conversation:
+        """Replace the whole metadata, and return the conversation as it is now.
+
+        Raises:
+            NotFound: there is none of that id, or it is another tenant's.
+            InvalidRequest: beyond the limits of ``checked_metadata``.
+        """
+        pairs = checked_metadata(metadata)
+
+        def work(session: Session) -> Conversation:
+            row = _find(session, id, tenant, lock=True)
+            row.pairs = _pairs(pairs)
+            session.flush()
+            return _from_row(row)
+
+        return await self._database.write(work)
+
+    async def delete(self, id: str, tenant: str) -> None:
+        """Delete a conversation with its metadata and feedback.
+
+        Raises:
+            NotFound: there is none of that id, or it is another tenant's.
+        """
+
+        def work(session: Session) -> None:
+            statement = delete(ConversationRow).where(ConversationRow.id == id, ConversationRow.tenant == tenant)
+            if cast(CursorResult[Any], session.execute(statement)).rowcount == 0:
+                raise not_found(id)
+
+        await self._database.write(work)
+
+
+def not_found(id: str, param: str | None = None) -> NotFound:
+    """The error for a conversation that is not there, or not this tenant's: the two look alike from outside."""
+    return NotFound(f"There is no stored conversation {id!r}.", param=param)
+
+
+def _find(session: Session, id: str, tenant: str, *, lock: bool = False) -> ConversationRow:
+    query = select(ConversationRow).where(ConversationRow.id == id, ConversationRow.tenant == tenant)
+    row = session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise not_found(id)
+    return row
+
+
+def _filtered(tenant: str, model: str | None, metadata: Mapping[str, str]) -> Select[ConversationRow]:
+    query = select(ConversationRow).where(ConversationRow.tenant == tenant)
+    if model is not None:
+        query = query.where(ConversationRow.model == model)
+    for key, value in metadata.items():
+        query = query.where(ConversationRow.pairs.any((MetadataRow.key == key) & (MetadataRow.value == value)))
+    return query
+
+
+def _page(
+    session: Session, query: Select[ConversationRow], tenant: str, after: str | None, order: Order
+) -> Select[ConversationRow]:
+    place = tuple_(ConversationRow.created_at, ConversationRow.id)
+    if after is not None:
+        last = session.execute(
+            select(ConversationRow.created_at, ConversationRow.id).where(
+                ConversationRow.id == after, ConversationRow.tenant == tenant
+            )
+        ).first()
+        if last is None:
+            raise not_found(after, param="after")
+        query = query.where(place > tuple(last) if order == "asc" else place < tuple(last))
+    columns = (ConversationRow.created_at, ConversationRow.id)
+    return query.order_by(*(column.asc() if order == "asc" else column.desc() for column in columns))
+
+
+def _pairs(metadata: Mapping[str, str]) -> list[MetadataRow]:
+    return [MetadataRow(key=key, value=value) for key, value in metadata.items()]
+
+
+def _to_row(conversation: Conversation) -> ConversationRow:
+    return ConversationRow(
+        id=conversation.id,
+        tenant=conversation.tenant,
+        created_at=conversation.created_at,
+        model=conversation.model,
+        request=clean_json(conversation.request, "request"),
+        choices=clean_json(conversation.choices, "choices"),
+        usage=clean_json(conversation.usage, "usage"),
+        route=conversation.route,
+        pairs=_pairs(checked_metadata(conversation.metadata)),
+    )
+
+
+def _from_row(row: ConversationRow) -> Conversation:
+    return Conversation(
+        id=row.id,
+        tenant=row.tenant,
+        created_at=row.created_at,
+        model=row.model,
+        request=row.request,
+        choices=row.choices,
+        usage=row.usage,
+        metadata={pair.key: pair.value for pair in row.pairs},
+        route=row.route,
+    )

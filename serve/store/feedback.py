@@ -1,0 +1,96 @@
+"""Feedback on stored answers: thumbs, corrections, comments."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from serve.errors import Conflict, InvalidRequest
+from serve.store.conversations import not_found
+from serve.store.database import Database
+from serve.store.records import Feedback, Rating
+from serve.store.tables import ConversationRow, FeedbackRow
+
+
+class FeedbackLog:
+    """The feedback on every tenant's conversations; each method sees one tenant's only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, feedback: Feedback) -> None:
+        """Store feedback; a conversation can have any number.
+
+        Raises:
+            NotFound: the tenant has no such conversation.
+            InvalidRequest: the conversation has no such choice.
+            Conflict: the feedback's id is taken.
+        """
+
+        def work(session: Session) -> None:
+            # Locked, so that a deletion at the same time comes before or after, never in between.
+            choices = session.scalar(
+                select(ConversationRow.choices)
+                .where(ConversationRow.id == feedback.conversation_id, ConversationRow.tenant == feedback.tenant)
+                .with_for_update(read=True, key_share=True)
+            )
+            if choices is None:
+                raise not_found(feedback.conversation_id, param="conversation_id")
+            if feedback.choice_index not in [choice["index"] for choice in choices]:
+                raise InvalidRequest(f"The conversation has no choice {feedback.choice_index}.", param="choice_index")
+            session.add(_to_row(feedback))
+            try:
+                session.flush()
+            except IntegrityError as error:
+                raise Conflict(f"The feedback {feedback.id!r} is already stored.", param="id") from error
+
+        await self._database.write(work)
+
+    async def list(self, conversation_id: str, tenant: str) -> tuple[Feedback, ...]:
+        """The feedback on one conversation, oldest first.
+
+        Raises:
+            NotFound: the tenant has no such conversation.
+        """
+
+        def work(session: Session) -> tuple[Feedback, ...]:
+            owner = session.scalar(select(ConversationRow.tenant).where(ConversationRow.id == conversation_id))
+            if owner != tenant:
+                raise not_found(conversation_id)
+            rows = session.scalars(
+                select(FeedbackRow)
+                .where(FeedbackRow.conversation_id == conversation_id)
+                .order_by(FeedbackRow.created_at, FeedbackRow.id)
+            )
+            return tuple(_from_row(row) for row in rows)
+
+        return await self._database.read(work)
+
+
+def _to_row(feedback: Feedback) -> FeedbackRow:
+    return FeedbackRow(
+        id=feedback.id,
+        conversation_id=feedback.conversation_id,
+        tenant=feedback.tenant,
+        created_at=feedback.created_at,
+        choice_index=feedback.choice_index,
+        rating=feedback.rating,
+        correction=feedback.correction,
+        comment=feedback.comment,
+    )
+
+
+def _from_row(row: FeedbackRow) -> Feedback:
+    return Feedback(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        tenant=row.tenant,
+        created_at=row.created_at,
+        choice_index=row.choice_index,
+        rating=cast("Rating | None", row.rating),
+        correction=row.correction,
+        comment=row.comment,
+    )

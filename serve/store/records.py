@@ -1,0 +1,162 @@
+"""What goes into the store and comes out of it: frozen, plain data. Every time is aware, in UTC when read.
+
+Prompts, answers and secrets are left out of every ``repr``, so that a logged record shows none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+from serve.errors import InvalidRequest
+
+T = TypeVar("T")
+
+Order = Literal["asc", "desc"]
+Rating = Literal["up", "down"]
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    INFERENCE = "inference"
+    CONVERSATIONS = "conversations"
+    ADMIN = "admin"
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def require_aware(moment: datetime, name: str) -> None:
+    """Raise ``ValueError`` where ``moment`` has no time zone: as UTC it could mean hours earlier or later."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} needs a time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list; where ``has_more``, the next page comes after the last item's id."""
+
+    items: tuple[T, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A request with ``store: true`` and its answer.
+
+    Attributes:
+        id: the completion's id.
+        tenant: whose it is: the API key's id, or ``"local"``.
+        model: id of the model that answered.
+        request: the request's JSON as the client sent it.
+        choices: the answers, each with ``index``, ``message`` and ``finish_reason``.
+        usage: token counts; none where the generation ended before they were known.
+        metadata: the client's own pairs, within the limits of ``checked_metadata``.
+        route: why the model was chosen; none where the client named it.
+    """
+
+    id: str
+    tenant: str
+    created_at: datetime
+    model: str
+    request: dict[str, Any] = field(repr=False)
+    choices: list[dict[str, Any]] = field(repr=False)
+    usage: dict[str, Any] | None = None
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    route: str | None = None
+
+    def __post_init__(self) -> None:
+        require_aware(self.created_at, "created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a person thinks of one answer of a stored conversation.
+
+    Attributes:
+        choice_index: ``index`` of the choice it is about.
+        correction: text that should have been the answer.
+
+    Raises:
+        InvalidRequest: an unknown rating, or neither rating nor correction nor comment.
+    """
+
+    id: str
+    conversation_id: str
+    tenant: str
+    created_at: datetime
+    choice_index: int = 0
+    rating: Rating | None = None
+    correction: str | None = field(default=None, repr=False)
+    comment: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        require_aware(self.created_at, "created_at")
+        if self.rating not in (None, "up", "down"):
+            raise InvalidRequest("rating is 'up', 'down' or null.", param="rating")
+        if not (self.rating or self.correction or self.comment):
+            raise InvalidRequest("Feedback needs a rating, a correction or a comment.", param="rating")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as anyone but its holder may see it.
+
+    Attributes:
+        prefix: the secret's first characters, to recognise it by.
+        requests_per_minute, tokens_per_minute: limits; none means no limit.
+        expires_at, revoked_at: from when on it is not valid; none means never and not yet.
+    """
+
+    id: str
+    name: str
+    prefix: str
+    scopes: frozenset[Scope]
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def valid(self, now: datetime) -> bool:
+        """Whether the key opens anything at the time ``now``."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made, with its secret: the only time that the secret is to be had."""
+
+    key: Key
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """What requests cost: one request, or several of the same key, model and UTC day."""
+
+    key_id: str
+    model: str
+    at: datetime
+    prompt_tokens: int
+    completion_tokens: int
+    requests: int = 1
+
+    def __post_init__(self) -> None:
+        require_aware(self.at, "at")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """What a key's requests to one model cost together."""
+
+    key_id: str
+    model: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int

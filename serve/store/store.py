@@ -1,0 +1,73 @@
+"""The store: one object that opens the database and holds its parts."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import text
+
+from serve.errors import Unavailable
+from serve.store.conversations import Conversations
+from serve.store.database import Database
+from serve.store.feedback import FeedbackLog
+from serve.store.keys import Keys
+from serve.store.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Conversations, feedback, keys and usage in one database.
+
+    Every call is a coroutine, does its work on the store's own threads in one transaction, and raises
+    ``serve.errors.Unavailable`` where the database does not answer. Also an asynchronous context manager that
+    opens and closes.
+
+    Args:
+        url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.
+
+    Raises:
+        ValueError: the URL is not one of these.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self.conversations = Conversations(self._database)
+        self.feedback = FeedbackLog(self._database)
+        self.keys = Keys(self._database)
+        self.usage = Usage(self._database)
+
+    def __repr__(self) -> str:
+        # Not the URL: a password can stand in its query as well.
+        return f"<Store {self._database.url.drivername}>"
+
+    async def open(self) -> None:
+        """Make the database's folder if need be, bring the schema up to date, start the threads.
+
+        Safe in many processes at once. Raises ``RuntimeError`` when open already.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database. Safe to call twice."""
+        await self._database.close()
+
+    async def healthy(self) -> bool:
+        """Whether the database answers; why not goes to the log."""
+        try:
+            await self._database.read(lambda session: session.execute(text("SELECT 1")))
+        except Unavailable as error:
+            logger.warning("the database does not answer: %s", error.__cause__)
+            return False
+        return True
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
