@@ -1,0 +1,189 @@
+"""A real group on a real local Ray, for tests: started once, deployed to many times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+
+from serve.launch import group as launch_group
+from serve.launch import ray_node
+from serve.launch.run_folder import RunFolder
+from serve.settings.environment import Environment
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKPRESSURE = {"status_code": 429, "retry_after_s": 1}
+
+
+def gateway(**user_config: Any) -> Json:
+    """The gateway's application."""
+    return {
+        "name": "gateway",
+        "route_prefix": "/",
+        "import_path": "serve.app:gateway",
+        "deployments": [
+            {
+                "name": "Gateway",
+                "num_replicas": 1,
+                "max_ongoing_requests": 1000,
+                "max_queued_requests": 200,
+                "backpressure_config": BACKPRESSURE,
+                "ray_actor_options": {"num_cpus": 0.05},
+                "health_check_period_s": 2,
+                "graceful_shutdown_timeout_s": 10,
+                "user_config": user_config,
+            }
+        ],
+    }
+
+
+def echo(name: str, *, sampling: Json | None = None, deployment: Json | None = None, **engine: Any) -> Json:
+    """A model application that runs the echo handler."""
+    return {
+        "name": name,
+        "route_prefix": f"/m/{name}",
+        "import_path": "serve.app:model",
+        "args": {"id": name, "handler": "echo", "engine": engine},
+        "deployments": [
+            {
+                "name": "Model",
+                **({} if deployment and "autoscaling_config" in deployment else {"num_replicas": 1}),
+                "max_ongoing_requests": 64,
+                "max_queued_requests": 64,
+                "backpressure_config": BACKPRESSURE,
+                "ray_actor_options": {"num_cpus": 0.05},
+                "health_check_period_s": 2,
+                "graceful_shutdown_timeout_s": 10,
+                "user_config": {"sampling": sampling or {}},
+                **(deployment or {}),
+            }
+        ],
+    }
+
+
+def config(*applications: Json, port: int) -> Json:
+    """A Serve config on loopback."""
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "logging_config": {"log_level": "WARNING", "enable_access_log": False},
+        "applications": list(applications),
+    }
+
+
+class Group:
+    """A running group.
+
+    Attributes:
+        url: where it listens.
+    """
+
+    def __init__(self, folder: RunFolder, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.url, timeout=120)
+
+    def deploy(self, *applications: Json, seconds: float = 90) -> None:
+        """`serve deploy` these applications, and wait until Serve runs them and the gateway knows."""
+        begun = time.time()
+        path = self.folder.path / "test.yaml"
+        path.write_text(yaml.safe_dump(config(*applications, port=self.port)), encoding="utf-8")
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "serve"), "deploy", str(path)],
+            env=self.folder.process_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        # Serve's controller looks at a new config ten times a second; until then it tells the state of the old one.
+        time.sleep(0.5)
+        wanted = {one["name"] for one in applications}
+        self.until(lambda: self._runs(wanted, begun), f"Serve runs {wanted}", seconds)
+        models = wanted - {"gateway"}
+        self.until(lambda: self.models() == dict.fromkeys(models, "ready"), f"the gateway has {models}")
+
+    def details(self) -> Json:
+        """What Ray's dashboard says of every application, replicas included."""
+        return launch_group.applications(self.folder)
+
+    def replicas(self, application: str) -> dict[str, int]:
+        """The running replicas of an application: id -> process id."""
+        deployments = self.details().get(application, {}).get("deployments", {})
+        return {
+            replica["replica_id"]: replica["pid"]
+            for deployment in deployments.values()
+            for replica in deployment["replicas"]
+            if replica["state"] == "RUNNING"
+        }
+
+    def models(self) -> dict[str, str]:
+        """The models that the gateway lists, with their state; ``auto`` apart. Empty while it cannot be asked."""
+        try:
+            listed = self.client.get("/v1/models").json()["data"]
+        except (httpx.TransportError, ValueError, KeyError):
+            return {}
+        return {one["id"]: one["state"] for one in listed if one["id"] != "auto"}
+
+    def info(self, model: str) -> Json:
+        """What a replica of a model says of itself and of its engine's load."""
+        token = self.folder.variables()["GROUPQWEN_INTERNAL_TOKEN"]
+        found: Json = self.client.get(f"/m/{model}/info", headers={"x-groupqwen-internal": token}).json()
+        return found
+
+    def until(self, look: Callable[[], T], what: str, seconds: float = 90) -> T:
+        """Look again and again until ``look`` gives something true."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"after {seconds} s still not: {what}; Serve says {self._brief()}"
+            time.sleep(0.2)
+
+    def _runs(self, wanted: set[str], begun: float) -> bool:
+        found = self.details()
+        return set(found) == wanted and all(
+            one["status"] == "RUNNING" and one["last_deployed_time_s"] >= begun for one in found.values()
+        )
+
+    def _brief(self) -> Json:
+        return {
+            name: (one["status"], one["message"], [d["message"][-600:] for d in one["deployments"].values()])
+            for name, one in self.details().items()
+        }
+
+
+@contextmanager
+def running_group(home: Path, start: Json, **environment: str) -> Iterator[Group]:
+    """Start Ray and a group from nothing, with ``environment`` set; stop both at the end."""
+    before = dict(os.environ)
+    models = str(Environment.read().models_dir)
+    os.environ.update({"GROUPQWEN_MODELS_DIR": models, **environment, "GROUPQWEN_HOME": str(home)})
+    try:
+        folder = RunFolder(Environment.read())
+        path = home / "start.yaml"
+        path.write_text(yaml.safe_dump(start), encoding="utf-8")
+        try:
+            launch_group.start(folder, path, None)
+            yield Group(folder, start["http_options"]["port"])
+        finally:
+            running = folder.read()
+            if running is not None:
+                launch_group.stop(folder, running)
+            assert not ray_node.port_open(start["http_options"]["port"]), "Serve's proxy was left behind"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
