@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from contextvars import ContextVar
@@ -31,7 +32,10 @@ class JsonFormatter(logging.Formatter):
         fields.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(fields, default=str).decode()
+        try:
+            return orjson.dumps(fields, default=str).decode()
+        except orjson.JSONEncodeError:  # Half a surrogate pair, or a number of more than 64 bits.
+            return json.dumps(fields, default=str)
 
 
 def configure_logging(level: str = "INFO") -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from urllib.parse import urlsplit
+from functools import partial
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,12 +57,13 @@ class Access:
             return
         self._check_place(scope)
         if scope["path"] not in OPEN_PATHS:
+            scope["state"]["admit"] = partial(self._caller, scope)
             scope["state"]["caller"] = await self._caller(scope)
         await self._app(scope, receive, send)
 
     def _check_place(self, scope: Scope) -> None:
         """Refuse peers, hosts and web pages from which nobody should call an open server on this machine."""
-        host = urlsplit("//" + (header(scope, b"host") or b"").decode("latin-1"))
+        host = _split(b"//" + (header(scope, b"host") or b""), "host")
         if not self._key_required:
             client = scope.get("client")
             if client is not None and not is_loopback(client[0]):
@@ -69,8 +71,9 @@ class Access:
             # A page that rebinds its own name to 127.0.0.1 would be same-origin; its Host header gives it away.
             if host.hostname is not None and not is_loopback(host.hostname):
                 raise Forbidden("Without API keys this server answers to localhost only.", code="wrong_host")
-        origin = (header(scope, b"origin") or b"").decode("latin-1")
-        if origin and origin not in self._origins and urlsplit(origin).netloc != host.netloc:
+        origin = header(scope, b"origin") or b""
+        foreign = origin.decode("latin-1") not in self._origins
+        if origin and foreign and _split(origin, "origin").netloc != host.netloc:
             raise Forbidden("Pages of this origin may not call the API; see allowed_origins.", code="wrong_origin")
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -97,3 +100,10 @@ class Access:
             self._cache.clear()
         self._cache[secret] = (key, now + CACHE_SECONDS)
         return key
+
+
+def _split(address: bytes, what: str) -> SplitResult:
+    try:
+        return urlsplit(address.decode("latin-1"))
+    except ValueError:
+        raise Forbidden(f"The header {what!r} holds no address.", code=f"wrong_{what}") from None

@@ -33,6 +33,14 @@ class Caller:
 LOCAL = Caller("local", frozenset({"inference", "conversations", "admin"}))
 
 
+async def admit(scope: Scope) -> Caller:
+    """The caller of one more request on an open socket: its key may have been revoked, and each request counts."""
+    found = await scope["state"]["admit"]()
+    assert isinstance(found, Caller)
+    found.require("inference")
+    return found
+
+
 def caller_of(scope: Scope) -> Caller:
     """The caller that the access middleware found."""
     found = scope["state"]["caller"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -160,7 +161,7 @@ def _query(scope: Scope) -> tuple[ConversationQuery, dict[str, str]]:
     for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
         if name.startswith("metadata[") and name.endswith("]"):
             metadata[name[9:-1]] = value
-        elif name == "limit" and not value.isdecimal():
+        elif name == "limit" and not re.fullmatch("[0-9]{1,9}", value):
             raise InvalidRequest("limit: must be a number from 1 to 100.", param="limit")
         else:
             fields[name] = int(value) if name == "limit" else value

@@ -21,11 +21,10 @@ from serve.gateway.members import Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.models import Models
 from serve.gateway.reference import Reference
-from serve.gateway.routes import Operation, Parts, operations, router
+from serve.gateway.routes import Parts, router
 from serve.gateway.transport.handle import HandleTransport
 from serve.gateway.transport.http import HttpTransport
 from serve.gateway.usage import UsageLedger
-from serve.gateway.websocket import ChatSocket
 from serve.logs import configure_logging
 from serve.replica.asgi import TOKEN_HEADER
 from serve.routing.policy import Policy
@@ -92,15 +91,10 @@ class Gateway:
             Models(self._members),
             Conversations(self._store),
             Health(self._members, self._store, self._metrics),
+            Reference(),
         )
-        every = operations(parts)
-        reference = Reference(every)
-        pages = [
-            Operation("GET", "/openapi.json", reference.openapi, "The API as an OpenAPI document.", "OpenAPI 3.1"),
-            Operation("GET", "/docs", reference.docs, "The API's reference.", "a page"),
-        ]
         access = Access(
-            router([*every, *pages], ChatSocket(self._inference)),
+            router(parts),
             self._store,
             rate_limits,
             key_required=key_required,

@@ -11,7 +11,7 @@ import uuid
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.errors import InternalError
+from serve.errors import GroupQwenError, InternalError
 from serve.gateway.metrics import GatewayMetrics
 from serve.logs import request_id
 from serve.protocol.http import as_error, header, send_error
@@ -19,6 +19,9 @@ from serve.protocol.http import as_error, header, send_error
 REQUEST_ID = b"x-request-id"
 #: Ids that clients bring are kept when they are harmless in logs and headers.
 _HARMLESS = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+#: The HTTP status that a server makes of a socket's first message.
+_SOCKET_STATUS = {"websocket.accept": 101, "websocket.close": 403}
 
 logger = logging.getLogger("serve.access")
 
@@ -45,11 +48,11 @@ class Edge:
 
         async def tagged(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                # Serve answers with the id that it found in the request, or put there.
-                if brought is None:
-                    message["headers"] = [*message["headers"], (REQUEST_ID, current)]
+            kind = message["type"]
+            status = status or message.get("status", _SOCKET_STATUS.get(kind, 0))
+            # Serve answers with the id that it found in the request, or put there.
+            if brought is None and kind.endswith("http.response.start"):
+                message["headers"] = [*message["headers"], (REQUEST_ID, current)]
             await send(message)
 
         try:
@@ -63,9 +66,9 @@ class Edge:
             error = as_error(raised)
             if isinstance(error, InternalError):
                 logger.exception("request failed")
-            if status or scope["type"] != "http":
+            if status:
                 raise
-            await send_error(tagged, error)
+            await _refuse(scope, tagged, error)
         finally:
             seconds = time.perf_counter() - begun
             self._metrics.finished(scope, status, seconds)
@@ -85,3 +88,17 @@ class Edge:
                 **{name: state[name] for name in ("model", "route", "key_id") if state.get(name)},
             },
         )
+
+
+async def _refuse(scope: Scope, send: Send, error: GroupQwenError) -> None:
+    """Answer with ``error``; a socket that is not open yet gets it as an HTTP answer where the server can do that."""
+
+    async def handshake(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    if scope["type"] == "http":
+        await send_error(send, error)
+    elif "websocket.http.response" in scope.get("extensions", {}):
+        await send_error(handshake, error)
+    else:
+        await send({"type": "websocket.close", "code": 1008})

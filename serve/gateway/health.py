@@ -41,7 +41,7 @@ class Health:
             "version": __version__,
             "store": "healthy" if store else "unhealthy",
             "models": {
-                member.id: {"state": member.state, "replicas": member.application.running} for member in members
+                member.id: {"state": member.state, "replicas": member.replicas} for member in members
             },
         }
         await send_json(send, body, status=200 if healthy else 503)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from serve.cluster import ModelApplication, model_applications
-from serve.errors import ModelNotFound, ModelStarting, Unavailable
+from serve.errors import ModelNotFound, ModelStarting, QueueFull, Unavailable
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
 from serve.routing.policy import Candidate
 
@@ -26,6 +28,11 @@ _STATES = {
     "DELETING": "deleting",
 }
 _POLL_SECONDS = 0.1
+#: How long a model may take to say what it is; one that takes longer holds up no other.
+_INFO_SECONDS = 2.0
+
+#: Asks Serve for its model applications, by id.
+Find = Callable[[], Awaitable[dict[str, ModelApplication]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +57,19 @@ class Member:
     @property
     def ready(self) -> bool:
         """Whether some replica can answer, whatever else goes on."""
-        return self.application.running > 0 and self.info is not None and self.state != "deleting"
+        return self.replicas > 0 and self.info is not None and self.state != "deleting"
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas can answer."""
+        return self.application.running or 0
 
     @property
     def state(self) -> str:
         """``ready``, ``starting``, ``unhealthy``, ``failed`` or ``deleting``."""
         state = _STATES.get(self.application.status, "starting")
-        # A model that updates or replaces a replica still answers with the others.
-        return "ready" if self.application.running and self.info and state in ("starting", "unhealthy") else state
+        # A model that replaces a replica, or could not be changed, still answers with what it has.
+        return "ready" if self.replicas and self.info and state != "deleting" else state
 
     def can(self, capability: str) -> bool:
         """Whether the model says that it has ``capability``."""
@@ -67,12 +79,14 @@ class Member:
 class Members:
     """Keeps the list of members fresh by asking Serve; every answer is taken from memory."""
 
-    def __init__(self, transport: Transport, headers: RawHeaders, refresh_seconds: float) -> None:
+    def __init__(
+        self, transport: Transport, headers: RawHeaders, refresh_seconds: float, find: Find = model_applications
+    ) -> None:
         self._transport = transport
         self._headers = headers
+        self._find = find
         self.refresh_seconds = refresh_seconds
         self._members: dict[str, Member] = {}
-        self._refreshed = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -142,33 +156,35 @@ class Members:
                 logger.exception("could not ask Serve for its applications")
 
     async def _refresh(self) -> None:
-        found = await model_applications()
-        members = {}
-        for name, application in found.items():
-            before = self._members.get(name)
-            info = before.info if before is not None and _same(before.application, application) else None
-            if info is None and application.running:
-                info = await self._ask_info(name)
-            was_ready = (before is not None and before.was_ready) or (info is not None and application.running > 0)
-            members[name] = Member(application, info, was_ready)
+        found = await self._find()
+        members = {one.id: one for one in await asyncio.gather(*map(self._member, found.values()))}
         for name in sorted(members.keys() - self._members.keys()):
             logger.info("model joined", extra={"model": name})
         for name in sorted(self._members.keys() - members.keys()):
             logger.info("model left", extra={"model": name})
         self._members = members
 
+    async def _member(self, application: ModelApplication) -> Member:
+        before = self._members.get(application.id)
+        if before is None:
+            info = await self._ask_info(application.id) if application.running else None
+            return Member(application, info, was_ready=info is not None)
+        if application.running is None:
+            application = replace(application, running=before.application.running)
+        info = before.info
+        if application.running and (info is None or not _same(before.application, application)):
+            info = await self._ask_info(application.id) or info
+        return Member(application, info, before.was_ready or bool(application.running and info))
+
     async def _ask_info(self, model: str) -> dict[str, Any] | None:
         """What a model says of itself, or none when it cannot say it yet."""
         try:
-            answer = await self._transport.ask(model, "GET", "/info", self._headers, b"")
-        except (ReplicaLost, Unavailable):
+            async with asyncio.timeout(_INFO_SECONDS):
+                answer = await self._transport.ask(model, "GET", "/info", self._headers, b"")
+                with closing(answer):
+                    body = await answer.body()
+        except (ReplicaLost, QueueFull, TimeoutError):
             return None
-        try:
-            body = await answer.body()
-        except ReplicaLost:
-            return None
-        finally:
-            answer.close()
         if answer.status != 200:
             logger.error("a model does not answer the gateway", extra={"model": model, "status": answer.status})
             return None
@@ -178,7 +194,7 @@ class Members:
 
 def _same(before: ModelApplication, now: ModelApplication) -> bool:
     """Whether what the model said of itself still holds."""
-    return replace(before, status="", message="", running=0) == replace(now, status="", message="", running=0)
+    return (before.deployed_at, before.status) == (now.deployed_at, now.status)
 
 
 def _context(member: Member) -> int | None:

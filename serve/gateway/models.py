@@ -52,7 +52,7 @@ def _body(member: Member) -> Json:
         "state": member.state,
         "message": member.application.message if member.state in ("failed", "unhealthy") else "",
         "handler": info.get("handler"),
-        "replicas": member.application.running,
+        "replicas": member.replicas,
         "context": info.get("capabilities", {}).get("context"),
         "capabilities": {name: on for name, on in info.get("capabilities", {}).items() if isinstance(on, bool)},
         "dimensions": info.get("capabilities", {}).get("dimensions"),

@@ -1,9 +1,13 @@
-"""The API's reference for people: the same blocks as a page at ``/docs`` and as Markdown in ``docs/api.md``."""
+"""The API's reference for people: the same blocks as a page at ``/docs`` and as Markdown in ``docs/api.md``.
+
+``python -m serve.gateway.reference > docs/api.md`` writes the latter.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from serve.gateway.openapi import document
-from serve.gateway.routes import Operation
+from serve.gateway.routes import CHAT_SOCKET, OPERATIONS
 from serve.protocol.http import send_bytes, send_json
 
 Json = dict[str, Any]
@@ -37,16 +41,16 @@ class Table:
 Block = Heading | str | Table
 
 
-def blocks(operations: Sequence[Operation]) -> list[Block]:
+def blocks() -> list[Block]:
     """The whole reference."""
-    rows = [(one.method, f"`{one.path}`", one.summary, one.answer) for one in operations]
-    rows.append(("WS", "`/v1/chat/stream`", "Many chats at once on one socket.", "messages; see the page WebSocket"))
+    rows = [(one.method, f"`{one.path}`", one.summary, one.answer) for one in OPERATIONS]
+    rows.append(("WS", f"`{CHAT_SOCKET}`", "Many chats at once on one socket.", "messages; see the page WebSocket"))
     found: list[Block] = [
         Heading(1, "API reference"),
         "Made from the code. A running group serves it at `/docs`, and as an OpenAPI document at `/openapi.json`.",
         Table(("method", "address", "what it does", "answer"), tuple(rows)),
     ]
-    schemas = document(operations)["components"]["schemas"]
+    schemas = document(OPERATIONS)["components"]["schemas"]
     for name in sorted(schemas):
         found += [Heading(2, name), *_described(schemas[name])]
     return found
@@ -100,6 +104,11 @@ def markdown(found: Sequence[Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def reference_markdown() -> str:
+    """The whole reference as Markdown."""
+    return markdown(blocks())
+
+
 def page(found: Sequence[Block]) -> str:
     """The blocks as one HTML page that needs nothing from elsewhere."""
     parts = []
@@ -150,9 +159,9 @@ code {{ font: .9em ui-monospace, monospace; }}
 class Reference:
     """Serves the reference, which is made once, when the gateway starts."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self._document = document(operations)
-        self._page = page(blocks(operations)).encode()
+    def __init__(self) -> None:
+        self._document = document(OPERATIONS)
+        self._page = page(blocks()).encode()
 
     async def openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The OpenAPI document."""
@@ -161,3 +170,7 @@ class Reference:
     async def docs(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The page."""
         await send_bytes(send, self._page, content_type=b"text/html; charset=utf-8")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_markdown())

@@ -11,7 +11,8 @@ from starlette.types import Send
 
 from serve.errors import InternalError, UpstreamFailed
 from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
-from serve.protocol.chat import JoinedChoices
+from serve.protocol.chat import JoinedChoices, usage_body
+from serve.protocol.events import Usage
 from serve.protocol.http import as_error
 from serve.protocol.sse import DONE, FrameReader, frame
 from serve.replica.answers import USAGE_COMMENT
@@ -62,10 +63,10 @@ async def _relay_stream(send: Send, answer: Answer, count: Count, keep: Keep | N
             if kept is not None:
                 kept.feed(chunk)
             if tail.endswith(DONE):
-                tokens = tokens_in(tail)
-                count(*tokens)
+                usage = usage_in(tail)
+                count(usage.prompt_tokens, usage.completion_tokens)
                 if kept is not None and keep is not None:
-                    await keep(kept.whole(*tokens))
+                    await keep(kept.whole(usage))
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         last = b""
     except ReplicaLost as lost:
@@ -88,13 +89,13 @@ def lost_error() -> UpstreamFailed:
 _TAIL = 256
 
 
-def tokens_in(tail: bytes) -> tuple[int, int]:
-    """Prompt and completion tokens, from the comment that a replica writes before the end mark."""
+def usage_in(tail: bytes) -> Usage:
+    """The token counts, from the comment that a replica writes before the end mark."""
     found = tail.rpartition(USAGE_COMMENT)[2] if USAGE_COMMENT in tail else b""
-    words = found.split()[:2]
-    if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-        return int(words[0]), int(words[1])
-    return 0, 0
+    words = found.split()[:3]
+    if len(words) == 3 and all(word.isdigit() for word in words):
+        return Usage(*map(int, words))
+    return Usage(0, 0)
 
 
 class KeptStream:
@@ -114,7 +115,7 @@ class KeptStream:
             self._head = self._head or event
             self._joined.add(event.get("choices") or ())
 
-    def whole(self, prompt_tokens: int, completion_tokens: int) -> Json:
+    def whole(self, usage: Usage) -> Json:
         """The answer as a ``chat.completion`` object."""
         return {
             "id": self._head["id"],
@@ -122,9 +123,5 @@ class KeptStream:
             "created": self._head["created"],
             "model": self._head["model"],
             "choices": self._joined.finished(),
-            "usage": {
-                "prompt_tokens": prompt_tokens,
-                "completion_tokens": completion_tokens,
-                "total_tokens": prompt_tokens + completion_tokens,
-            },
+            "usage": usage_body(usage),
         }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.gateway.conversations import ConversationQuery, Conversations, FeedbackRequest, MetadataRequest
@@ -14,9 +15,16 @@ from serve.gateway.health import Health
 from serve.gateway.inference import CHAT, COMPLETION, EMBEDDING, Inference
 from serve.gateway.models import Models
 from serve.gateway.websocket import ChatSocket
+from serve.protocol.http import Routes
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 
+if TYPE_CHECKING:  # It is made from the operations here.
+    from serve.gateway.reference import Reference
+
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Where many chats share one socket.
+CHAT_SOCKET = "/v1/chat/stream"
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Operation:
     """One address and method.
 
     Attributes:
+        endpoint: finds what serves it among the gateway's parts.
         summary: what it does, for the reference.
         answer: what comes back, for the reference.
         body: the request body's type. query: the type of its query parameters.
@@ -32,7 +41,7 @@ class Operation:
 
     method: str
     path: str
-    endpoint: Endpoint
+    endpoint: Callable[[Parts], Endpoint]
     summary: str
     answer: str
     body: type[BaseModel] | None = None
@@ -48,94 +57,115 @@ class Parts:
     models: Models
     conversations: Conversations
     health: Health
+    reference: Reference
 
 
-def operations(parts: Parts) -> list[Operation]:
-    """Every HTTP operation but the reference itself."""
-    ask, models, chats, health = parts.inference.endpoint, parts.models, parts.conversations, parts.health
-    return [
-        Operation(
-            "POST",
-            CHAT.path,
-            ask(CHAT),
-            "Answer a conversation. `model` is an id, or `auto`. `store: true` keeps request and answer.",
-            "`chat.completion`, or a stream of `chat.completion.chunk`",
-            body=ChatRequest,
-            stream=True,
-        ),
-        Operation(
-            "POST",
-            COMPLETION.path,
-            ask(COMPLETION),
-            "Continue a text.",
-            "`text_completion`, or a stream of the same",
-            body=CompletionRequest,
-            stream=True,
-        ),
-        Operation(
-            "POST",
-            EMBEDDING.path,
-            ask(EMBEDDING),
-            "Turn texts into vectors.",
-            "`list` of `embedding`",
-            body=EmbeddingRequest,
-        ),
-        Operation("GET", "/v1/models", models.list, "List the group's models with their state.", "`list` of `model`"),
-        Operation("GET", "/v1/models/{model}", models.get, "Get one model.", "`model`"),
-        Operation(
-            "GET",
-            "/v1/conversations",
-            chats.list,
-            "List stored conversations, newest first. `metadata[key]=value` filters by metadata.",
-            "`list` of `conversation`",
-            query=ConversationQuery,
-        ),
-        Operation(
-            "GET",
-            "/v1/conversations/{id}",
-            chats.get,
-            "Get a stored conversation and its feedback.",
-            "`conversation`",
-        ),
-        Operation(
-            "POST",
-            "/v1/conversations/{id}",
-            chats.update,
-            "Replace the metadata of a stored conversation.",
-            "`conversation`",
-            body=MetadataRequest,
-        ),
-        Operation(
-            "DELETE",
-            "/v1/conversations/{id}",
-            chats.delete,
-            "Delete a stored conversation and its feedback.",
-            "`conversation.deleted`",
-        ),
-        Operation(
-            "POST",
-            "/v1/feedback",
-            chats.add_feedback,
-            "Rate or correct a stored answer.",
-            "`feedback`",
-            body=FeedbackRequest,
-        ),
-        Operation(
-            "GET", "/v1/health", health.health, "The state of every part of the group.", "a status for each part"
-        ),
-        Operation("GET", "/v1/metrics", health.metrics, "Counts of this gateway replica, as JSON.", "`metrics`"),
-        Operation("GET", "/livez", health.livez, "Whether the gateway's process lives.", "200"),
-        Operation(
-            "GET", "/readyz", health.readyz, "Whether every model is ready.", "200, or 503 with who is waited for"
-        ),
-    ]
+#: Every HTTP operation.
+OPERATIONS = (
+    Operation(
+        "POST",
+        CHAT.path,
+        lambda to: to.inference.endpoint(CHAT),
+        "Answer a conversation. `model` is an id, or `auto`. `store: true` keeps request and answer.",
+        "`chat.completion`, or a stream of `chat.completion.chunk`",
+        body=ChatRequest,
+        stream=True,
+    ),
+    Operation(
+        "POST",
+        COMPLETION.path,
+        lambda to: to.inference.endpoint(COMPLETION),
+        "Continue a text.",
+        "`text_completion`, or a stream of the same",
+        body=CompletionRequest,
+        stream=True,
+    ),
+    Operation(
+        "POST",
+        EMBEDDING.path,
+        lambda to: to.inference.endpoint(EMBEDDING),
+        "Turn texts into vectors.",
+        "`list` of `embedding`",
+        body=EmbeddingRequest,
+    ),
+    Operation(
+        "GET",
+        "/v1/models",
+        lambda to: to.models.list,
+        "List the group's models with their state.",
+        "`list` of `model`",
+    ),
+    Operation("GET", "/v1/models/{model}", lambda to: to.models.get, "Get one model.", "`model`"),
+    Operation(
+        "GET",
+        "/v1/conversations",
+        lambda to: to.conversations.list,
+        "List stored conversations, newest first. `metadata[key]=value` filters by metadata.",
+        "`list` of `conversation`",
+        query=ConversationQuery,
+    ),
+    Operation(
+        "GET",
+        "/v1/conversations/{id}",
+        lambda to: to.conversations.get,
+        "Get a stored conversation and its feedback.",
+        "`conversation`",
+    ),
+    Operation(
+        "POST",
+        "/v1/conversations/{id}",
+        lambda to: to.conversations.update,
+        "Replace the metadata of a stored conversation.",
+        "`conversation`",
+        body=MetadataRequest,
+    ),
+    Operation(
+        "DELETE",
+        "/v1/conversations/{id}",
+        lambda to: to.conversations.delete,
+        "Delete a stored conversation and its feedback.",
+        "`conversation.deleted`",
+    ),
+    Operation(
+        "POST",
+        "/v1/feedback",
+        lambda to: to.conversations.add_feedback,
+        "Rate or correct a stored answer.",
+        "`feedback`",
+        body=FeedbackRequest,
+    ),
+    Operation(
+        "GET",
+        "/v1/health",
+        lambda to: to.health.health,
+        "The state of every part of the group.",
+        "a status for each part",
+    ),
+    Operation(
+        "GET", "/v1/metrics", lambda to: to.health.metrics, "Counts of this gateway replica, as JSON.", "`metrics`"
+    ),
+    Operation("GET", "/livez", lambda to: to.health.livez, "Whether the gateway's process lives.", "200"),
+    Operation(
+        "GET",
+        "/readyz",
+        lambda to: to.health.readyz,
+        "Whether every model is ready.",
+        "200, or 503 with who is waited for",
+    ),
+    Operation(
+        "GET", "/openapi.json", lambda to: to.reference.openapi, "The API as an OpenAPI document.", "OpenAPI 3.1"
+    ),
+    Operation("GET", "/docs", lambda to: to.reference.docs, "The API's reference.", "a page"),
+)
 
 
-def router(every: list[Operation], chat_socket: ChatSocket) -> Router:
+def router(parts: Parts) -> Routes:
     """The operations and the socket as one ASGI router; a known path with a wrong method is a 405."""
-    routes: list[BaseRoute] = [Route(one.path, _Named(one.endpoint, one.path), methods=[one.method]) for one in every]
-    routes.append(WebSocketRoute("/v1/chat/stream", _Named(chat_socket, "/v1/chat/stream")))
-    return Router(routes, redirect_slashes=False)
+    routes: list[BaseRoute] = [
+        Route(one.path, _Named(one.endpoint(parts), one.path), methods=[one.method]) for one in OPERATIONS
+    ]
+    routes.append(WebSocketRoute(CHAT_SOCKET, _Named(ChatSocket(parts.inference), CHAT_SOCKET)))
+    return Routes(routes, redirect_slashes=False)
 
 
 class _Named:

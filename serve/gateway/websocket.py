@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from serve.errors import GroupQwenError, InvalidRequest, RateLimited
-from serve.gateway.caller import caller_of
+from serve.gateway.caller import admit, caller_of
 from serve.gateway.inference import CHAT, Inference
 from serve.protocol.http import as_error
 from serve.protocol.sse import FrameReader
@@ -74,7 +75,7 @@ class _Session:
             if asked.get("type") == "cancel":
                 self._cancel(request_id)
             elif asked.get("type") == "chat":
-                self._begin(request_id, asked)
+                await self._begin(request_id, asked)
             else:
                 raise InvalidRequest("type: must be 'chat' or 'cancel'.", param="type")
         except GroupQwenError as error:
@@ -98,7 +99,7 @@ class _Session:
             raise InvalidRequest(f"id: no request {request_id!r} is running on this socket.", param="id")
         self.running[request_id].cancel()
 
-    def _begin(self, request_id: str, asked: dict[str, Any]) -> None:
+    async def _begin(self, request_id: str, asked: dict[str, Any]) -> None:
         if request_id in self.running:
             raise InvalidRequest(f"id: a request {request_id!r} is already running on this socket.", param="id")
         most = self.inference.behaviour.limits.websocket_requests
@@ -107,9 +108,13 @@ class _Session:
         request = asked.get("request")
         if not isinstance(request, dict):
             raise InvalidRequest("request: the body of a chat completion is required.", param="request")
-        body = orjson.dumps({**request, "stream": True, "stream_options": {"include_usage": True}})
-        task = asyncio.create_task(self._run(request_id, body))
-        self.running[request_id] = task
+        try:
+            body = orjson.dumps({**request, "stream": True, "stream_options": {"include_usage": True}})
+        except orjson.JSONEncodeError:
+            raise InvalidRequest("request: it is nested too deeply.", param="request") from None
+        self.running[request_id] = asyncio.create_task(self._run(request_id, body))
+        # A task that is cancelled before it has begun would never answer.
+        await asyncio.sleep(0)
 
     async def _run(self, request_id: str, body: bytes) -> None:
         """Answer one request; its task is cancelled to cancel it."""
@@ -118,6 +123,7 @@ class _Session:
         answer = _Frames(self, request_id)
         last: dict[str, Any] = {"type": "done"}
         try:
+            scope["state"]["caller"] = await admit(scope)
             await self.inference.respond(CHAT, scope, body, answer.send)
             last = answer.failure or last
         except asyncio.CancelledError:
@@ -134,9 +140,10 @@ class _Session:
         await self.send_text(orjson.dumps(data).decode())
 
     async def send_text(self, text: str) -> None:
-        """Send one message, unless the client has left."""
-        if self.socket.client_state is WebSocketState.CONNECTED:
-            await self.socket.send_text(text)
+        """Send one message, unless the client has left; whoever receives then ends the session."""
+        if self.socket.client_state is self.socket.application_state is WebSocketState.CONNECTED:
+            with suppress(WebSocketDisconnect):
+                await self.socket.send_text(text)
 
 
 class _Frames:

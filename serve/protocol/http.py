@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import GroupQwenError, InternalError, MethodNotAllowed, NotFound, PayloadTooLarge
@@ -86,6 +87,16 @@ def as_error(error: Exception) -> GroupQwenError:
         if error.status_code == 404:
             return NotFound("There is nothing at this address; GET /openapi.json lists what there is.")
     return InternalError("The server failed to answer; its log says why, under this answer's x-request-id.")
+
+
+class Routes(Router):
+    """A router that raises for an unknown address or method instead of answering in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the endpoint and run it."""
+        # Starlette's routes raise only below an application.
+        scope["app"] = self
+        await super().__call__(scope, receive, send)
 
 
 class Errors:

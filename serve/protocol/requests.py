@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 MAX_CHOICES = 16
 MAX_STOPS = 16
@@ -192,8 +192,8 @@ class SamplingFields(_Body):
     @model_validator(mode="after")
     def _bias_names_tokens(self) -> SamplingFields:
         for key in self.logit_bias or {}:
-            if not key.isdecimal():
-                raise ValueError(f"logit_bias: {key!r} is not a token id")
+            if not key.isdecimal() or len(key) > 9:
+                raise ValueError(f"logit_bias has the key {key!r}, which is not a token id")
         return self
 
 
@@ -227,7 +227,7 @@ class ChatRequest(SamplingFields, _Ignored):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    store: bool | None = None
+    store: StrictBool | None = None
     metadata: Metadata | None = None
 
     @model_validator(mode="after")
@@ -248,6 +248,13 @@ class ChatRequest(SamplingFields, _Ignored):
     def token_limit(self) -> int | None:
         """The most tokens to generate for each choice; none when the request sets no limit."""
         return self.max_completion_tokens or self.max_tokens
+
+
+def with_system_prompt(request: ChatRequest, prompt: str | None) -> ChatRequest:
+    """The request with ``prompt`` before its messages, unless it brings a system message of its own."""
+    if prompt is None or any(message.role in ("system", "developer") for message in request.messages):
+        return request
+    return request.model_copy(update={"messages": [Message(role="system", content=prompt), *request.messages]})
 
 
 class CompletionRequest(SamplingFields, _Ignored):

@@ -27,7 +27,11 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The data of each event that ``chunk`` completes."""
-        *whole, self._rest = (self._rest + chunk).split(b"\n\n")
+        text = self._rest + chunk
+        if b"\r" in text:  # Never in our own frames; the standard allows it. One at the end may be half of a CR LF.
+            half = b"\r" if text.endswith(b"\r") else b""
+            text = text.removesuffix(half).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + half
+        *whole, self._rest = text.split(b"\n\n")
         for event in whole:
             lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
             if lines:

@@ -9,7 +9,8 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from serve.errors import InvalidRequest
-from serve.settings.errors import path_of, unknown_key
+from serve.settings.errors import path_of
+from serve.settings.suggest import nearest
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -39,16 +40,16 @@ def parse_request(kind: type[T], raw: dict[str, object]) -> T:
         return kind.model_validate(raw)
     except ValidationError as error:
         faults = [
-            (_location(fault["loc"], raw), fault["type"], fault["msg"])
+            (_location(fault["loc"], raw, fault["type"]), fault["type"], fault["msg"])
             for fault in error.errors(include_url=False, include_input=False)
         ]
     location, fault_type, message = max(faults, key=lambda fault: len(fault[0]))
     param = path_of(location) or None
-    if fault_type == "extra_forbidden":
-        known = kind.model_fields if len(location) == 1 else ()
-        sentence = unknown_key(str(location[-1]), known).partition("; allowed")[0]
-        raise InvalidRequest(f"{param}: {sentence}.", param=param, code="unknown_parameter")
-    if fault_type == "missing":
+    if fault_type == _UNKNOWN:
+        guess = nearest(str(location[-1]), kind.model_fields) if len(location) == 1 else None
+        hint = f"; did you mean {guess!r}?" if guess else "."
+        raise InvalidRequest(f"{param}: unknown key{hint}", param=param, code="unknown_parameter")
+    if fault_type == _MISSING:
         raise InvalidRequest(f"{param}: this field is required.", param=param, code="missing_parameter")
     text = message.removeprefix("Value error, ")
     if param is None and text.partition(" ")[0] in kind.model_fields:
@@ -56,17 +57,29 @@ def parse_request(kind: type[T], raw: dict[str, object]) -> T:
     raise InvalidRequest(f"{param}: {text}." if location else f"{text}.", param=param)
 
 
-def _location(parts: Sequence[int | str], raw: object) -> list[int | str]:
-    """``parts`` without the names that pydantic adds for members of a union: only steps that ``raw`` has."""
-    here: Any = raw
-    kept: list[int | str] = []
-    for position, part in enumerate(parts):
-        if _has(here, part):
-            here = here[part]
-        elif not (isinstance(here, dict) and position == len(parts) - 1):
-            continue
-        kept.append(part)
-    return kept
+def _location(parts: Sequence[int | str], raw: object, fault_type: str) -> list[int | str]:
+    """``parts`` without the names that pydantic adds for members of a union: the steps that lead through ``raw``.
+
+    A member's name can also be the name of a field (the tag ``text`` of a part that has a ``text``), so both
+    readings are tried; the last step of an unknown field is there, and that of a missing one is not.
+    """
+    return _way(list(parts), raw, fault_type) or []
+
+
+def _way(parts: list[int | str], here: Any, fault_type: str) -> list[int | str] | None:  # noqa: ANN401 - any JSON
+    if not parts:
+        return []
+    first, *rest = parts
+    if fault_type == _MISSING and not rest:
+        return [first] if isinstance(here, dict) and first not in here else None
+    if _has(here, first) and (further := _way(rest, here[first], fault_type)) is not None:
+        return [first, *further]
+    # An unknown field is always a step of its own.
+    return None if fault_type == _UNKNOWN and not rest else _way(rest, here, fault_type)
+
+
+_UNKNOWN = "extra_forbidden"
+_MISSING = "missing"
 
 
 def _has(here: object, part: int | str) -> bool:

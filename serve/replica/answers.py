@@ -18,8 +18,8 @@ from serve.protocol.sse import DONE, frame
 #: Told the token counts of every generation that finished.
 Count = Callable[[Usage], None]
 
-#: Begins a comment with prompt and completion tokens before the end of every stream. Clients skip comments; the
-#: gateway counts by it without reading each frame.
+#: Begins a comment with prompt, completion and cached tokens before the end of every stream. Clients skip comments;
+#: the gateway counts by it without reading each frame.
 USAGE_COMMENT = b": usage "
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ async def send_stream(send: Send, events: EventStream, encoder: Encoder, count: 
                     await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
                 usage = _count(ready, count) or usage
                 await send({"type": "http.response.body", "body": encoder.frames(ready), "more_body": True})
-            counted = b"%b%d %d\n\n" % (USAGE_COMMENT, usage.prompt_tokens, usage.completion_tokens)
+            counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+            counted = USAGE_COMMENT + b"%d %d %d\n\n" % counts
             last = encoder.end() + counted + DONE
         except Exception as raised:
             if not begun:

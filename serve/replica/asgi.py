@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from starlette.routing import Route, Router
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import Forbidden
@@ -16,12 +16,13 @@ from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.completions import CompletionEncoder
 from serve.protocol.embeddings import embeddings_body
 from serve.protocol.events import Usage
-from serve.protocol.http import Errors, header, read_body, send_json
-from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
-from serve.protocol.sampling import SamplingDefaults, resolve
+from serve.protocol.http import Errors, Routes, header, read_body, send_json
+from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, with_system_prompt
+from serve.protocol.sampling import resolve
 from serve.protocol.validation import parse_json, parse_request
 from serve.replica.answers import send_stream, send_whole
 from serve.replica.metrics import ReplicaMetrics
+from serve.settings.model import ModelUserConfig
 
 #: Carries the internal token from the gateway to a model replica.
 TOKEN_HEADER = b"x-groupqwen-internal"
@@ -38,15 +39,15 @@ class ReplicaApp:
     """OpenAI's API over one handler.
 
     Attributes:
-        defaults: sampling defaults; replaced when the deployment is reconfigured, read by each request.
+        behaviour: sampling defaults and the like; replaced when the deployment is reconfigured, read by each request.
     """
 
-    def __init__(self, handler: Handler, token: str, defaults: SamplingDefaults, metrics: ReplicaMetrics) -> None:
+    def __init__(self, handler: Handler, token: str, behaviour: ModelUserConfig, metrics: ReplicaMetrics) -> None:
         self._handler = handler
         self._id = handler.settings.id
         self._metrics = metrics
-        self.defaults = defaults
-        router = Router(
+        self.behaviour = behaviour
+        router = Routes(
             [
                 Route("/v1/chat/completions", _Posted(self._chat), methods=["POST"]),
                 Route("/v1/completions", _Posted(self._complete), methods=["POST"]),
@@ -72,8 +73,8 @@ class ReplicaApp:
         await send_json(send, self.info())
 
     async def _chat(self, body: bytes, send: Send) -> None:
-        request = parse_request(ChatRequest, parse_json(body))
-        events = self._handler.chat(request, resolve(request, self.defaults))
+        request = with_system_prompt(parse_request(ChatRequest, parse_json(body)), self.behaviour.system_prompt)
+        events = self._handler.chat(request, resolve(request, self.behaviour.sampling))
         with self._metrics.request("chat"):
             if request.stream:
                 wants_usage = request.stream_options is not None and request.stream_options.include_usage
@@ -84,7 +85,7 @@ class ReplicaApp:
 
     async def _complete(self, body: bytes, send: Send) -> None:
         request = parse_request(CompletionRequest, parse_json(body))
-        events = self._handler.complete(request, resolve(request, self.defaults))
+        events = self._handler.complete(request, resolve(request, self.behaviour.sampling))
         wants_usage = request.stream_options is not None and request.stream_options.include_usage
         encoder = CompletionEncoder(self._id, wants_usage)
         with self._metrics.request("completion"):

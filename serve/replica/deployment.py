@@ -41,7 +41,7 @@ class Model:
         self._handler = handler_class(settings.handler)(settings)
         await self._handler.load()
         self._metrics = ReplicaMetrics(settings.id)
-        self._app = ReplicaApp(self._handler, token, ModelUserConfig().sampling, self._metrics)
+        self._app = ReplicaApp(self._handler, token, ModelUserConfig(), self._metrics)
         self._reports = asyncio.create_task(self._report())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -58,7 +58,7 @@ class Model:
             behaviour = ModelUserConfig.model_validate(user_config or {})
         except ValidationError as error:
             raise SettingsError("\n".join(fault_lines(error, ModelUserConfig, "user_config"))) from None
-        self._app.defaults = behaviour.sampling
+        self._app.behaviour = behaviour
         logger.info("model reconfigured", extra={"model": self._handler.settings.id})
 
     async def check_health(self) -> None:

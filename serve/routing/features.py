@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 _CODE = re.compile(
-    r"```|\b(?:def|class|import|return|function|const|var|SELECT|#include)\b[^.!?\n]*[\(\{;:=]"
-    r"|\b(?:python|javascript|typescript|java|rust|golang|c\+\+|sql|bash|regex|html|css|json|yaml)\b"
+    r"```|#include\b|\bc\+\+"
+    # Bounded, since each of these words begins a search of its own.
+    r"|\b(?:def|class|import|return|function|const|var|SELECT)\b[^.!?\n]{0,200}[\(\{;:=]"
+    r"|\b(?:python|javascript|typescript|java|rust|golang|sql|bash|regex|html|css|json|yaml)\b"
     r"|\b(?:code|program|script|function|method|algorithm|compile|debug|refactor|unit tests?|traceback)\b",
     re.IGNORECASE,
 )

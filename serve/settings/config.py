@@ -161,7 +161,7 @@ def load(path: str | Path) -> GroupConfig:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"{file}: this is not valid YAML: {reason}") from error
     try:

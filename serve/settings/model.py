@@ -63,6 +63,13 @@ class ModelSettings(Settings):
 
 
 class ModelUserConfig(Settings):
-    """Behaviour of one model: changes live, with no restart."""
+    """Behaviour of one model: changes live, with no restart.
+
+    Attributes:
+        sampling: what a request leaves open.
+        system_prompt: put before a conversation that has no system message; none leaves that to the model's own
+            chat template.
+    """
 
     sampling: SamplingDefaults = SamplingDefaults()
+    system_prompt: Annotated[str, Field(min_length=1)] | None = None

@@ -19,6 +19,7 @@ class Connection(asyncio.Protocol):
         used: how many requests it has carried.
         last_data: when something last came or went, on the loop's clock; idle sweeps look at it.
         waiting_for_head: whether a request is out whose answer has not begun.
+        given_up: whether it was closed from this side.
     """
 
     def __init__(self, buffer_limit: int) -> None:
@@ -29,6 +30,7 @@ class Connection(asyncio.Protocol):
         self.used = 0
         self.last_data = self._loop.time()
         self.waiting_for_head = False
+        self.given_up = False
         self._reset()
 
     def _reset(self) -> None:
@@ -143,6 +145,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self, reason: str = "the request was given up") -> None:
         """Close the socket at once; the proxy passes that on to the replica, which cancels its work."""
+        self.given_up = True
         self._fail(reason)
         if self._transport is not None:
             self._transport.abort()

@@ -41,10 +41,11 @@ class HttpTransport(Transport):
             self._busy.add(connection)
             try:
                 await connection.request(data)
-            except ReplicaLost as lost:
-                self._drop(connection)
+            except ReplicaLost:
                 # The proxy closes a kept connection without a word; nothing of the request was answered.
-                if reused and not lost.begun:
+                stale = reused and not connection.given_up
+                self._drop(connection)
+                if stale:
                     continue
                 raise
             except BaseException:

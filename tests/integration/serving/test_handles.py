@@ -65,7 +65,7 @@ async def test_the_websocket_works_here_too(plain_group: Group) -> None:
     async with websockets.connect(f"ws://127.0.0.1:{PORT}/v1/chat/stream") as socket:
         request = {"model": "quick", "messages": [{"role": "user", "content": "hello"}]}
         await socket.send(json.dumps({"type": "chat", "id": "a", "request": request}))
-        messages = []
+        messages: list[dict[str, str]] = []
         while not messages or messages[-1]["type"] == "chunk":
             messages.append(json.loads(await asyncio.wait_for(socket.recv(), 30)))
         assert messages[-1] == {"type": "done", "id": "a"}
