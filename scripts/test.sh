@@ -26,9 +26,7 @@ fi
 run() { echo "== $*"; "$@"; }
 
 if [ "$which" = all ]; then
-    run .venv/bin/ruff check .
-    run .venv/bin/ruff format --check .
-    run .venv/bin/mypy
+    run .venv/bin/pre-commit run --all-files
     run .venv/bin/pytest "$@"
 else
     run .venv/bin/pytest "tests/$which" "$@"
