@@ -24,19 +24,25 @@ if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
     echo "error: a C and C++ compiler is needed to build llama.cpp (Debian: apt-get install build-essential)" >&2
     exit 1
 fi
-if [ ! -x .venv/bin/python ]; then
+# A .venv without pip is one whose making was broken off.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python="$(find_python)"
     echo "making .venv with $("$python" --version)"
-    "$python" -m venv .venv
+    "$python" -m venv --clear .venv
 fi
 fingerprint="$(cksum < pyproject.toml) $(.venv/bin/python --version)"
-if [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
-    exit 0
-fi
+# What was installed with an extra has everything that is wanted without it.
+for done_before in "$stamp" .venv/.installed-*; do
+    if { [ "$done_before" = "$stamp" ] || [ -z "$extra" ]; } &&
+        [ "$(cat "$done_before" 2>/dev/null)" = "$fingerprint" ]; then
+        exit 0
+    fi
+done
 echo "installing packages; the first time, llama.cpp is built from source, which takes 4 to 8 minutes on two cores"
 # llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
 export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
 # shellcheck disable=SC2086  # two words on purpose
 .venv/bin/python -m pip install --disable-pip-version-check $package |
-    grep --line-buffered -vE '^(Requirement already|Processing |  Using cached|Looking in)' || [ "${PIPESTATUS[0]}" = 0 ]
+    grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
+    [ "${PIPESTATUS[0]}" = 0 ]
 echo "$fingerprint" > "$stamp"
