@@ -43,7 +43,8 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger("serve")
     root.setLevel(level)
     if not any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers):
-        handler = logging.StreamHandler(sys.stderr)
+        # Serve puts an object in place of sys.stderr that looks at the whole stack for each line.
+        handler = logging.StreamHandler(sys.__stderr__)
         handler.setFormatter(JsonFormatter())
         root.addHandler(handler)
         root.propagate = False

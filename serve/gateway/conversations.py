@@ -112,7 +112,10 @@ class Conversations:
             correction=asked.correction,
             comment=asked.comment,
         )
-        await self._store.feedback.add(feedback)
+        try:
+            await self._store.feedback.add(feedback)
+        except InvalidRequest as error:
+            raise InvalidRequest(error.message, param="choice") from error  # As this API calls the store's field.
         await send_json(send, feedback_body(feedback))
 
 

@@ -40,9 +40,7 @@ class Health:
             "status": "healthy" if healthy else "unhealthy",
             "version": __version__,
             "store": "healthy" if store else "unhealthy",
-            "models": {
-                member.id: {"state": member.state, "replicas": member.replicas} for member in members
-            },
+            "models": {member.id: {"state": member.state, "replicas": member.replicas} for member in members},
         }
         await send_json(send, body, status=200 if healthy else 503)
 

@@ -25,6 +25,7 @@ from serve.routing.features import features_of
 from serve.routing.policy import Policy
 from serve.settings.gateway import Limits, Timeouts
 from serve.store import Conversation, Store
+from serve.store.values import clean_json
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class Inference:
         send: Send,
     ) -> None:
         request_id: bytes = scope["state"]["request_id"]
+        keep = self._keeper(caller, request, reason) if kind is CHAT and request.get("store") is True else None
         headers = [*self._internal, (b"content-type", b"application/json"), (b"x-request-id", request_id)]
         answer = await self._transport.ask(model, "POST", kind.path, headers, body)
 
@@ -155,23 +157,30 @@ class Inference:
                 self._usage.add(caller.key_id, model, prompt, completion)
                 self._rate_limits.add_tokens(caller.key_id, prompt + completion)
 
-        keep = self._keeper(caller, request, reason) if kind is CHAT and request.get("store") is True else None
         try:
             await relay(send, answer, [(b"x-groupqwen-route", reason.encode())], count, keep)
         finally:
             answer.close()
 
     def _keeper(self, caller: Caller, request: dict[str, Any], reason: str) -> Keep:
-        """What stores a finished answer, because its request asked for it."""
+        """What stores a finished answer, because its request asked for it.
+
+        Raises:
+            InvalidRequest: the request cannot be stored; known before anything is generated.
+        """
+        asked = {name: value for name, value in request.items() if name not in ("store", "metadata")}
+        clean_json(asked, "request")
+        # The answer's own time has whole seconds, too few to list conversations in their order.
+        created_at = datetime.now(UTC)
 
         async def keep(answer: dict[str, Any]) -> None:
             await self._store.conversations.add(
                 Conversation(
                     id=answer["id"],
                     tenant=caller.tenant,
-                    created_at=datetime.fromtimestamp(answer["created"], UTC),
+                    created_at=created_at,
                     model=answer["model"],
-                    request={name: value for name, value in request.items() if name not in ("store", "metadata")},
+                    request=asked,
                     choices=answer["choices"],
                     usage=answer["usage"],
                     metadata=request.get("metadata") or {},

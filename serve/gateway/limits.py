@@ -48,7 +48,7 @@ class RateLimits:
         now = time.monotonic()
         if tokens_per_minute is not None:
             bucket = self._bucket(self._tokens, key_id, tokens_per_minute, now)
-            if bucket.level <= 0:
+            if bucket.level < 1:
                 raise RateLimited(
                     f"This key's limit of {tokens_per_minute} tokens a minute is used up.",
                     code="tokens_per_minute",

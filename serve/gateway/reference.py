@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ def blocks() -> list[Block]:
         "Made from the code. A running group serves it at `/docs`, and as an OpenAPI document at `/openapi.json`.",
         Table(("method", "address", "what it does", "answer"), tuple(rows)),
     ]
-    schemas = document(OPERATIONS)["components"]["schemas"]
+    schemas: Json = document(OPERATIONS)["components"]["schemas"]
+    schemas |= {one.query.__name__: one.query.model_json_schema() for one in OPERATIONS if one.query is not None}
     for name in sorted(schemas):
         found += [Heading(2, name), *_described(schemas[name])]
     return found
@@ -63,7 +65,7 @@ def _described(schema: Json) -> list[Block]:
     rows = []
     for name, field in schema.get("properties", {}).items():
         default = field.get("default")
-        shown = "required" if name in required else "" if default is None else f"`{default}`"
+        shown = "required" if name in required else "" if default is None else f"`{json.dumps(default)}`"
         rows.append((f"`{name}`", _type(field), shown))
     found: list[Block] = [text] if text else []
     return [*found, Table(("field", "type", "default"), tuple(rows))] if rows else found

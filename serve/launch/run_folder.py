@@ -113,8 +113,9 @@ def is_ray(pid: int) -> bool:
     """Whether ``pid`` is a live `ray start`, and not another process that got the number since."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "ray" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
+        command = [Path(part).name for part in process.cmdline()]
+        return process.status() != psutil.STATUS_ZOMBIE and "ray" in command and "start" in command
+    except psutil.Error:
         return False
 
 

@@ -1,0 +1,183 @@
+"""One llama.cpp context that holds many sequences, and the batch that feeds it. For one thread at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.handlers.llamacpp.library import C, Pointer, recent_errors
+from serve.handlers.llamacpp.model import Model
+from serve.settings.engines import LlamaCppEngine
+
+#: What ``llama_decode`` answers when the cache has no room for the batch; nothing has changed then.
+NO_ROOM = 1
+
+#: Most tokens of one pass through the graph; more only costs memory.
+_GRAPH_TOKENS = 512
+
+#: llama.cpp's own candidate list: token, logit, probability.
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+def default_threads() -> int:
+    """Threads for decoding where the settings name none: half of the cores that this process may use, or both of two.
+
+    SmolLM2-135M Q4_1 on 2 cores, tokens/s with 1 and with 2 threads: one sequence 83 and 120, eight 113 and 190.
+    Larger nodes keep half for other models, the gateway and the rest of Ray.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores <= 2 else cores // 2
+
+
+class Batch:
+    """Tokens for one decode call, in buffers that llama.cpp reads in place."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._tokens = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._sequences = np.zeros(capacity, np.int32)
+        self._outputs = np.zeros(capacity, np.int8)
+        self._ones = np.ones(capacity, np.int32)
+        # Every token is of one sequence, so its list of sequences is one place in the array above.
+        places = self._sequences.ctypes.data + self._sequences.itemsize * np.arange(capacity)
+        self._places = places.astype(np.uintp)
+        fields: dict[str, NDArray[np.generic]] = {
+            "token": self._tokens,
+            "pos": self._positions,
+            "n_seq_id": self._ones,
+            "seq_id": self._places,
+            "logits": self._outputs,
+        }
+        self.raw = C.llama_batch()
+        types = dict(C.llama_batch._fields_)
+        for name, values in fields.items():
+            setattr(self.raw, name, ctypes.cast(values.ctypes.data, types[name]))
+
+    @property
+    def room(self) -> int:
+        """How many tokens still fit."""
+        return self.capacity - self.size
+
+    def clear(self) -> None:
+        """Forget every token."""
+        self.size = 0
+
+    def add(self, sequence: int, tokens: array[int], start: int, count: int, *, output: bool) -> int:
+        """Add ``tokens[start:start + count]`` at their own positions.
+
+        Args:
+            output: whether logits are wanted after the last of them.
+
+        Returns:
+            The row of the last token, by which its logits are found after decoding.
+        """
+        here = slice(self.size, self.size + count)
+        self._tokens[here] = np.frombuffer(tokens, np.int32, count, start * tokens.itemsize)
+        self._positions[here] = np.arange(start, start + count)
+        self._sequences[here] = sequence
+        self._outputs[here] = 0
+        self.size += count
+        self._outputs[self.size - 1] = output
+        return self.size - 1
+
+
+class Context:
+    """The cache and the graph of one model, for ``settings.slots`` sequences of ``settings.context`` tokens.
+
+    The cache is one pool that all sequences share (``kv_unified``), so a prefix that two of them have in common is
+    held once; flash attention skips the cells of other sequences, which makes the pool as quick as separate caches.
+
+    Attributes:
+        batch: what the next ``decode`` works on.
+        memory_bytes: bytes of the cache.
+    """
+
+    def __init__(self, model: Model, settings: LlamaCppEngine) -> None:
+        self._model = model
+        threads = settings.threads or default_threads()
+        capacity = max(settings.batch, settings.slots)
+        params = C.llama_context_default_params()
+        params.n_ctx = settings.context * settings.slots
+        params.n_batch = capacity
+        params.n_ubatch = min(capacity, _GRAPH_TOKENS)
+        params.n_seq_max = settings.slots
+        # Without this, room for the logits of a whole batch is set aside: 300 MB for a vocabulary of 150,000.
+        params.n_outputs_max = settings.slots
+        params.n_threads = threads
+        params.n_threads_batch = threads
+        params.kv_unified = True
+        params.no_perf = True
+        recent_errors.clear()
+        self.pointer = C.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            reason = "; ".join(recent_errors) or "no reason given"
+            raise RuntimeError(f"llama.cpp cannot make a context of {params.n_ctx} tokens: {reason}")
+        self._memory = C.llama_get_memory(self.pointer)
+        if not self._memory:
+            self.close()
+            raise RuntimeError("The model keeps no cache: it is not one that generates.")
+        self.batch = Batch(capacity)
+        self._candidates = np.zeros(model.vocabulary, _CANDIDATE)
+        self._ids = np.arange(model.vocabulary, dtype=np.int32)
+        self._list = C.llama_token_data_array()
+        self.memory_bytes = self._bytes_per_token() * C.llama_n_ctx(self.pointer)
+
+    def decode(self) -> int:
+        """Run the batch through the model: 0 when done, ``NO_ROOM``, or llama.cpp's code of a failure."""
+        self.batch.raw.n_tokens = self.batch.size
+        code: int = C.llama_decode(self.pointer, self.batch.raw)
+        return code
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """The logits after the token in ``row``, shape (vocabulary,); valid until the next ``decode``."""
+        found = C.llama_get_logits_ith(self.pointer, row)
+        return np.ctypeslib.as_array(found, (self._model.vocabulary,))
+
+    def candidates(self, row: int) -> Pointer:
+        """Every token with its logit after the token in ``row``, as the list that samplers work on; one list for all
+        calls."""
+        self._candidates["id"] = self._ids
+        self._candidates["logit"] = self.logits(row)
+        self._list.data = ctypes.cast(self._candidates.ctypes.data, C.llama_token_data_p)
+        self._list.size = len(self._candidates)
+        self._list.selected = -1
+        self._list.sorted = False
+        return self._list
+
+    def cut(self, sequence: int, length: int) -> bool:
+        """Keep only the first ``length`` tokens of a sequence; False when the model's cache cannot be cut there."""
+        return bool(C.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let ``target``, which is empty, begin with the first ``length`` tokens of ``source``."""
+        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        C.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the cache and the graph; no other call may follow."""
+        C.llama_free(self.pointer)
+        self.pointer = None
+
+    def _bytes_per_token(self) -> int:
+        """What one token takes in the cache, by the size of a sequence's state with one and with two tokens. The two
+        decodes also bring the weights into memory before the first request."""
+        sizes = []
+        tokens = array("i", [self._model.bos or 0, self._model.bos or 0])
+        for position in range(2):
+            self.batch.clear()
+            self.batch.add(0, tokens, position, 1, output=True)
+            if code := self.decode():
+                self.close()
+                raise RuntimeError(f"llama.cpp cannot run the model: code {code}; {'; '.join(recent_errors)}")
+            sizes.append(C.llama_state_seq_get_size(self.pointer, 0))
+        self.clear()
+        return int(sizes[1] - sizes[0])

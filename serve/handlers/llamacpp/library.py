@@ -1,0 +1,35 @@
+"""llama.cpp's C API, started once in a process, with its log sent to Python's."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any, TypeAlias
+
+import llama_cpp.llama_cpp as C
+
+__all__ = ["C", "Pointer", "recent_errors"]
+
+logger = logging.getLogger(__name__)
+
+#: A pointer into llama.cpp, whose bindings have no types.
+Pointer: TypeAlias = Any
+
+#: ``GGML_LOG_LEVEL_ERROR`` of ggml.h.
+_ERROR = 4
+
+#: llama.cpp's last error lines: its calls only say that they failed, its log says why.
+recent_errors: deque[str] = deque(maxlen=4)
+
+
+def _to_logger(level: int, text: bytes, _user_data: object) -> None:
+    line = text.decode(errors="replace").rstrip()
+    if level == _ERROR and line:
+        recent_errors.append(line)
+    logger.debug("%s", line)
+
+
+# llama.cpp keeps the pointer, so the object has to live as long as the process.
+_callback = C.llama_log_callback(_to_logger)
+C.llama_log_set(_callback, None)
+C.llama_backend_init()

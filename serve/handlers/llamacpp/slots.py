@@ -1,0 +1,122 @@
+"""Which slot of the context a sequence gets, what it finds there, and how prompts share a batch."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serve.handlers.llamacpp.sequence import Sequence
+
+#: A prompt waits for another one in progress when that saves it more tokens than this.
+WORTH_WAITING = 32
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One of the context's sequences.
+
+    Attributes:
+        number: llama.cpp's id of it, and its place among the slots.
+        sequence: what runs in it, if anything.
+        cached: tokens in the cache that a finished sequence left; empty while one runs.
+        used: the step at which it was last used.
+    """
+
+    number: int
+    sequence: Sequence | None = None
+    cached: array[int] = field(default_factory=lambda: array("i"))
+    used: int = 0
+
+    def shared_with(self, tokens: array[int]) -> int:
+        """How many of ``tokens``, from the first, are in this slot's cache."""
+        if self.sequence is None:
+            return common_prefix(self.cached, tokens)
+        return min(common_prefix(self.sequence.tokens, tokens), self.sequence.done)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a sequence goes: into ``target``, beginning with ``length`` tokens of ``source``'s cache."""
+
+    target: Slot
+    source: Slot
+    length: int
+
+
+def common_prefix(one: array[int], other: array[int]) -> int:
+    """How many tokens both begin with."""
+    count = min(len(one), len(other))
+    if count == 0:
+        return 0
+    differs = np.frombuffer(one, np.int32, count) != np.frombuffer(other, np.int32, count)
+    first = int(differs.argmax())
+    return first if differs[first] else count
+
+
+def place(sequence: Sequence, slots: Items[Slot], *, shares: bool, across_requests: bool) -> Placement | None:
+    """The idle slot for ``sequence``, or none.
+
+    The longest prefix wins, in an idle slot or a busy one. An idle slot is taken over when most of what it holds is
+    of use; otherwise the prefix is shared into the slot that was idle longest, and what it leaves stays for others.
+
+    Args:
+        shares: whether the model's cache can be shared at all.
+        across_requests: whether the cache of other requests may be used.
+    """
+    idle = [slot for slot in slots if slot.sequence is None]
+    if not idle:
+        return None
+    oldest = min(idle, key=lambda slot: (len(slot.cached) > 0, slot.used))
+    sources = [slot for slot in slots if across_requests or _is_sibling(slot, sequence)] if shares else []
+    found = [(slot.shared_with(sequence.tokens), slot.sequence is None, slot.number) for slot in sources]
+    shared, _, number = max(found, default=(0, True, oldest.number))
+    # The last token has to be decoded, whatever is cached: its logits are wanted.
+    length = min(shared, len(sequence.tokens) - 1)
+    if length == 0:
+        return Placement(oldest, oldest, 0)
+    best = slots[number]
+    takes_over = best.sequence is None and 2 * length >= len(best.cached)
+    return Placement(best if takes_over else oldest, best, length)
+
+
+def should_wait(sequence: Sequence, running: Iterable[Sequence], *, across_requests: bool) -> bool:
+    """Whether a prompt in progress will soon hold much of ``sequence``'s own, so that it is processed once: the first
+    of a request's choices does so for the others.
+
+    Args:
+        across_requests: whether the cache of other requests may be used.
+    """
+    for other in running:
+        if other.generated or other.remaining <= 1:
+            continue
+        if other.stream is sequence.stream:
+            return True
+        if across_requests and common_prefix(other.tokens, sequence.tokens) > other.done + WORTH_WAITING:
+            return True
+    return False
+
+
+def divide(remaining: Items[int], budget: int) -> list[int]:
+    """How many tokens each prompt may put into a batch of ``budget``.
+
+    Half of the budget is for the first, which waits longest, so that it gets on; the rest goes to the shortest, so
+    that short prompts need not wait for long ones.
+    """
+    shares = [0] * len(remaining)
+    if not remaining:
+        return shares
+    shares[0] = min(remaining[0], (budget + 1) // 2)
+    budget -= shares[0]
+    for place in sorted(range(len(remaining)), key=lambda place: remaining[place] - shares[place]):
+        more = min(remaining[place] - shares[place], budget)
+        shares[place] += more
+        budget -= more
+    return shares
+
+
+def _is_sibling(slot: Slot, sequence: Sequence) -> bool:
+    return slot.sequence is not None and slot.sequence.stream is sequence.stream
