@@ -12,7 +12,7 @@ from serve.settings.errors import SettingsError
 #: What Ray Serve must find in the environment of every process, before `ray start`, for the fast path:
 #: HAProxy in front, replicas on their own event loop, no per-request HAProxy metrics. Measured in
 #: docs/benchmarks.md. The hard stop outlasts the longest stream that a proxy reload may cut; the draining period
-#: outlasts the time in which a proxy learns that a replica leaves; autoscaling hears of load every second.
+#: outlasts the time in which a proxy learns that a replica leaves.
 SERVE_FLAGS: dict[str, str] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -20,7 +20,6 @@ SERVE_FLAGS: dict[str, str] = {
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "900",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     # Ray runs its workers at niceness 15, where every other process on the machine is served first.
     "RAY_worker_niceness": "0",
 }

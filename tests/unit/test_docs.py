@@ -154,7 +154,8 @@ def shown(field: FieldInfo) -> str:
         return "none"
     if isinstance(default, Settings) or default == {}:
         return "`{}`"
-    return f"`{yaml.safe_dump(default, default_flow_style=True).removesuffix('...\n').strip()}`"
+    text = yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip()
+    return f"`{text}`"
 
 
 def test_every_environment_variable_that_is_read_is_documented() -> None:

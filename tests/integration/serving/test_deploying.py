@@ -69,6 +69,7 @@ async def test_a_model_grows_under_load_and_shrinks_when_idle_and_loses_no_reque
         "target_ongoing_requests": 2,
         "upscale_delay_s": 1,
         "downscale_delay_s": 2,
+        "metrics_interval_s": 0.5,
         "look_back_period_s": 2,
     }
     model = echo("first", deployment={"autoscaling_config": scaling}, tokens=50, token_ms=20)
