@@ -138,7 +138,7 @@ async def test_a_full_queue_refuses_more(smollm2_settings: ModelSettings) -> Non
 
 async def test_a_handler_that_is_not_loaded_says_so(smollm2_settings: ModelSettings) -> None:
     handler = LlamaCppHandler(smollm2_settings)
-    assert handler.load_now().slots == 4
+    assert handler.load_now().slots == 8
     with pytest.raises(Unavailable):
         await events_of(handler, completion(COUNT))
     with pytest.raises(Unavailable):

@@ -1,0 +1,27 @@
+"""The real models of the default config, fetched when they are not here yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve.models import fetch
+from serve.settings.config import load
+from serve.settings.model import ModelSettings
+from tests.group import ROOT
+
+
+def _settings(model_id: str) -> ModelSettings:
+    [found] = [one for one in load(ROOT / "configs" / "local.yaml").models if one.id == model_id]
+    assert found.weights is not None
+    fetch(found.id, found.weights, progress=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def smollm2_settings() -> ModelSettings:
+    return _settings("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def qwen_settings() -> ModelSettings:
+    return _settings("qwen2.5-coder-0.5b")
