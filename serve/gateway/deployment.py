@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from ray import serve as ray_serve
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve.cluster import http_address
@@ -32,6 +33,9 @@ from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError, fault_lines
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.store import Store
+
+#: Headers of an answer that a page of an allowed origin may read.
+EXPOSED = ("x-request-id", "x-groupqwen-model", "x-groupqwen-route", "retry-after")
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +104,9 @@ class Gateway:
             key_required=key_required,
             allowed_origins=settings.allowed_origins,
         )
-        return Edge(access, self._metrics, access_log=settings.access_log)
+        origins = settings.allowed_origins
+        app = CORSMiddleware(access, origins, ["*"], ["*"], expose_headers=EXPOSED) if origins else access
+        return Edge(app, self._metrics, access_log=settings.access_log)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app that Serve mounts at ``/``."""

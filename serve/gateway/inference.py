@@ -11,10 +11,10 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import InvalidRequest, ModelStarting
+from serve.errors import InvalidRequest, ModelStarting, Unavailable
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
-from serve.gateway.members import Members
+from serve.gateway.members import POLL_SECONDS, Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.relay import Keep, relay
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
@@ -128,12 +128,25 @@ class Inference:
     async def _choose(self, kind: Kind, request: dict[str, Any]) -> tuple[str, str]:
         """The model that answers, and why."""
         if request["model"] == AUTO:
-            decision = self.behaviour.policy.decide(features_of(request), self._members.candidates(kind.capability))
-            return decision.model, decision.reason
+            return await self._choose_any(kind, request)
         member = await self._members.wait_ready(request["model"], self.behaviour.timeouts.replica_wait)
         if not member.can(kind.capability):
             raise InvalidRequest(f"The model {member.id!r} does not serve {kind.path}.", param="model")
         return member.id, "named"
+
+    async def _choose_any(self, kind: Kind, request: dict[str, Any]) -> tuple[str, str]:
+        """The model that the policy names; one that was lost is waited for when no other can take the request."""
+        features = features_of(request)
+        deadline = asyncio.get_running_loop().time() + self.behaviour.timeouts.replica_wait
+        while True:
+            try:
+                decision = self.behaviour.policy.decide(features, self._members.candidates(kind.capability))
+            except (Unavailable, InvalidRequest):
+                if not self._members.restarting or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return decision.model, decision.reason
 
     async def _attempt(
         self,

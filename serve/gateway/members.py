@@ -27,7 +27,7 @@ _STATES = {
     "DEPLOY_FAILED": "failed",
     "DELETING": "deleting",
 }
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 #: How long a model may take to say what it is; one that takes longer holds up no other.
 _INFO_SECONDS = 2.0
 
@@ -57,7 +57,7 @@ class Member:
     @property
     def ready(self) -> bool:
         """Whether some replica can answer, whatever else goes on."""
-        return self.replicas > 0 and self.info is not None and self.state != "deleting"
+        return self.state == "ready"
 
     @property
     def replicas(self) -> int:
@@ -68,8 +68,11 @@ class Member:
     def state(self) -> str:
         """``ready``, ``starting``, ``unhealthy``, ``failed`` or ``deleting``."""
         state = _STATES.get(self.application.status, "starting")
-        # A model that replaces a replica, or could not be changed, still answers with what it has.
-        return "ready" if self.replicas and self.info and state != "deleting" else state
+        if self.replicas and self.info and state != "deleting":
+            # One that replaces a replica, or could not be changed, still answers with what it has.
+            return "ready"
+        # Serve counts a replica as running a moment before its proxy knows the way to it.
+        return "starting" if state == "ready" else state
 
     def can(self, capability: str) -> bool:
         """Whether the model says that it has ``capability``."""
@@ -119,6 +122,11 @@ class Members:
             raise ModelNotFound(model, [one.id for one in self.all() if one.state != "deleting"])
         return member
 
+    @property
+    def restarting(self) -> bool:
+        """Whether some model was ready and is not now."""
+        return any(one.was_ready and one.state in ("starting", "unhealthy") for one in self._members.values())
+
     def candidates(self, capability: str) -> list[Candidate]:
         """The models that can answer now and have ``capability``."""
         return [
@@ -144,7 +152,7 @@ class Members:
                 )
             if not member.was_ready or asyncio.get_running_loop().time() >= deadline:
                 raise ModelStarting(model)
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _keep_fresh(self) -> None:
         while True:

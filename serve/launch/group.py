@@ -48,14 +48,37 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
         ray_node.start(folder, http_port)
     folder.write_env_file()
     folder.config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    _forget_failed(folder, raw)
     begun = time.time()
     with waiting("deploying") as tick:
         tick()
-        result = ray_node.run(folder, ["serve", "deploy", str(folder.config)])
-        if result.returncode != 0:
-            raise LaunchError(f"`serve deploy` failed: {_last_line(result.stderr)}")
+        _deploy(folder, folder.config)
     _wait_ready(folder, group, begun)
     return group
+
+
+def _deploy(folder: RunFolder, config: Path) -> None:
+    result = ray_node.run(folder, ["serve", "deploy", str(config)])
+    if result.returncode != 0:
+        raise LaunchError(f"`serve deploy` failed: {_last_line(result.stderr)}")
+
+
+def _forget_failed(folder: RunFolder, raw: dict[str, Any]) -> None:
+    """Take applications that could not be started out of Serve, which would not try the same config again."""
+    failed = {name for name, one in applications(folder).items() if one["status"] == "DEPLOY_FAILED"}
+    if not failed:
+        return
+    with waiting(f"removing what could not be started: {', '.join(sorted(failed))}") as tick:
+        rest = [one for one in raw["applications"] if one["name"] not in failed]
+        reduced = folder.path / "reduced.yaml"
+        reduced.write_text(yaml.safe_dump({**raw, "applications": rest}, sort_keys=False), encoding="utf-8")
+        _deploy(folder, reduced)
+        deadline = time.monotonic() + READY_SECONDS
+        while failed & applications(folder).keys():
+            tick()
+            if time.monotonic() > deadline:
+                raise LaunchError("Serve does not let go of them; run scripts/stop.sh and start again")
+            time.sleep(_CONTROLLER_SECONDS)
 
 
 def stop(folder: RunFolder, running: Running) -> None:

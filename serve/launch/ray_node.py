@@ -32,10 +32,7 @@ def start(folder: RunFolder, http_port: int) -> None:
     """
     for port, what in ((RAY_PORT, "Ray"), (DASHBOARD_PORT, "Ray's dashboard"), (http_port, "the group")):
         if port_open(port):
-            raise LaunchError(
-                f"port {port}, which {what} needs, is taken by another process;"
-                " stop it (another Ray: `ray stop`) and try again"
-            )
+            raise LaunchError(f"port {port}, which {what} needs, is taken by another process; stop it and try again")
     command = [
         program("ray"),
         "start",

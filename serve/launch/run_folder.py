@@ -34,8 +34,10 @@ class RunFolder:
 
     def __init__(self, environment: Environment) -> None:
         self.path = environment.home / "run"
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.chmod(0o700)
+        # The database and its conversations are in the home; neither is for others on this machine.
+        for folder in (environment.home, self.path):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
         self.env_file = self.path / "env"
         self.ray_log = self.path / "ray.log"
         self.config = self.path / "config.yaml"

@@ -198,7 +198,12 @@ class SamplingFields(_Body):
 
 
 class _Ignored(_Body):
-    """Fields that are understood and have no effect on what a local model does."""
+    """Fields that are understood and have no effect on what a local model does. A field that is null is absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, raw: object) -> object:
+        return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, dict) else raw
 
     user: str | None = None
     safety_identifier: str | None = None

@@ -71,7 +71,7 @@ def _way(parts: list[int | str], here: Any, fault_type: str) -> list[int | str] 
         return []
     first, *rest = parts
     if fault_type == _MISSING and not rest:
-        return [first] if isinstance(here, dict) and first not in here else None
+        return [first] if isinstance(here, dict) and here.get(str(first)) is None else None
     if _has(here, first) and (further := _way(rest, here[first], fault_type)) is not None:
         return [first, *further]
     # An unknown field is always a step of its own.

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import Forbidden
 from serve.handlers.base import Handler
+from serve.logs import request_id
 from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.completions import CompletionEncoder
 from serve.protocol.embeddings import embeddings_body
@@ -133,13 +134,16 @@ class _Guarded:
 
 
 class _Signed:
-    """Adds the model's id to every answer's headers."""
+    """Adds the model's id to every answer's headers, and the request's id to every log line."""
 
     def __init__(self, app: ASGIApp, model: str) -> None:
         self._app = app
         self._header = (MODEL_HEADER, model.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (brought := header(scope, b"x-request-id") if scope["type"] == "http" else None) is not None:
+            request_id.set(brought.decode("latin-1"))
+
         async def signed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], self._header]}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve.errors import Unavailable
+from serve.errors import InvalidRequest, Unavailable
 from serve.routing.features import Features
 from serve.settings.gateway import Condition, RoutingSettings
 
@@ -50,7 +50,8 @@ class Policy:
         """Choose one of ``candidates``, which are the chat models that can answer now.
 
         Raises:
-            Unavailable: none of them can take the request.
+            Unavailable: there are none.
+            InvalidRequest: none of them can do what the request asks.
         """
         able = {one.id: one for one in candidates if _can(one, features)}
         for rule in self._settings.rules:
@@ -63,7 +64,14 @@ class Policy:
                 return Decision(model, "default")
         for model in sorted(able):
             return Decision(model, "any")
-        raise Unavailable("No model of the group can take this request now.", retry_after=2.0)
+        if not candidates:
+            raise Unavailable("No model of the group is ready.", retry_after=2.0)
+        raise InvalidRequest(
+            "No model of the group that is ready can do what this request asks (tools, structured output, pictures,"
+            " or a text of this length).",
+            param="model",
+            code="no_capable_model",
+        )
 
     def _holds(self, name: str, when: Condition, features: Features) -> bool:
         pattern = self._patterns.get(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from serve.settings.base import Settings
 from serve.settings.errors import SettingsError, fault_lines
@@ -37,9 +37,9 @@ Seconds = Annotated[float, Field(ge=0)]
 class Autoscaling(Settings):
     """Serve's autoscaling, with nothing left to a default that matters."""
 
-    min_replicas: Count
+    min_replicas: Annotated[int, Field(ge=1)]
     max_replicas: Annotated[int, Field(ge=1)]
-    initial_replicas: Count
+    initial_replicas: Annotated[int, Field(ge=1)]
     target_ongoing_requests: Annotated[float, Field(gt=0)]
     upscale_delay_s: Seconds
     downscale_delay_s: Seconds
@@ -125,6 +125,14 @@ class HttpOptions(Settings):
     ssl_certfile: str | None = None
     ssl_keyfile_password: str | None = None
     ssl_ca_certs: str | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _is_reachable_by_the_proxy(cls, host: str) -> str:
+        # Serve's proxy and the gateway reach replicas on loopback, and these listen where the proxy does.
+        if host not in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::"):  # noqa: S104
+            raise ValueError("use 127.0.0.1 for this machine only, or 0.0.0.0 with API keys")
+        return host
 
 
 class ServeFile(Settings):

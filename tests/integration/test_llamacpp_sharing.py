@@ -137,8 +137,8 @@ async def test_a_full_queue_refuses_more(smollm2_settings: ModelSettings) -> Non
 
 
 async def test_a_handler_that_is_not_loaded_says_so(smollm2_settings: ModelSettings) -> None:
-    handler = LlamaCppHandler(smollm2_settings)
-    assert handler.load_now().slots == 8
+    handler = LlamaCppHandler(smollm2_settings.model_copy(update={"engine": LlamaCppEngine(slots=3)}))
+    assert handler.load_now().slots == 3
     with pytest.raises(Unavailable):
         await events_of(handler, completion(COUNT))
     with pytest.raises(Unavailable):

@@ -62,14 +62,19 @@ TABLES: dict[str, type[BaseModel]] = {
 }
 
 
+def name_of(page: Path) -> str:
+    """A page's path in the project."""
+    return str(page.relative_to(ROOT))
+
+
 def blocks(language: str) -> Iterator[tuple[str, str]]:
-    """Every fenced block of a language, with the page's name and its line."""
+    """Every fenced block of a language, with its page and line."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in _BLOCK.finditer(text):
             if found[1] == language:
                 line = text.count("\n", 0, found.start()) + 1
-                yield f"{page.name}:{line}", found[2]
+                yield f"{name_of(page)}:{line}", found[2]
 
 
 def named(application: dict[str, Any]) -> list[str]:
@@ -97,7 +102,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize(("where", "text"), blocks("yaml"))
+@pytest.mark.parametrize(("where", "text"), list(blocks("yaml")))
 def test_a_yaml_snippet_is_valid(where: str, text: str) -> None:
     held_to = CHECKS.get(text.partition("\n")[0].strip(), yaml.safe_load)
     held_to(text)
@@ -108,7 +113,7 @@ def test_snippets_of_both_kinds_are_found() -> None:
     assert first_lines >= {"# config", "# application"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_relative_link_leads_to_a_file_and_to_a_heading_of_it(page: Path) -> None:
     dead = []
     for target in _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
@@ -121,13 +126,19 @@ def test_every_relative_link_leads_to_a_file_and_to_a_heading_of_it(page: Path) 
     assert dead == []
 
 
+def test_the_index_names_every_page() -> None:
+    index = set(_LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    pages = {page.name for page in PAGES if page.parent.name == "docs" and page.name != "README.md"}
+    assert pages <= index
+
+
 def anchors(page: Path) -> set[str]:
     """The headings of a page as GitHub names them in links."""
     headings = _HEADING.findall(page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_module_and_file_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     modules = {name.rstrip(".") for name in _MODULE.findall(text)}
@@ -137,9 +148,8 @@ def test_every_module_and_file_that_a_page_names_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize(("heading", "kind"), TABLES.items(), ids=TABLES)
 def test_the_table_has_every_key_with_its_default(heading: str, kind: type[BaseModel]) -> None:
-    section = re.search(
-        rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", CONFIGURATION.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    section = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
     assert section is not None, f"docs/configuration.md has no heading {heading!r}"
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section[1], re.MULTILINE))
     assert rows == {name: shown(field) for name, field in kind.model_fields.items()}

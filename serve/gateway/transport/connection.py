@@ -106,6 +106,11 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing() and self._error is None
 
     @property
+    def paused(self) -> bool:
+        """Whether reading has stopped because the client has not taken what came before."""
+        return self._paused
+
+    @property
     def reusable(self) -> bool:
         """Whether the answer has been taken whole and the other side keeps the connection."""
         return self.open and self._complete and self._keep_alive and not self._chunks

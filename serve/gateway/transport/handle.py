@@ -26,7 +26,8 @@ class HandleTransport(Transport):
         """Call ``Model.ask`` on some replica and wait for its first piece."""
         try:
             if model not in self._handles:
-                self._handles[model] = await asyncio.to_thread(model_handle, model)
+                # On the event loop, because a handle may keep its router there; it asks the controller once.
+                self._handles[model] = model_handle(model)
             pieces = self._handles[model].ask.remote(method, path, headers, body)
         except RayServeException as error:
             raise ReplicaLost(str(error), begun=False) from error

@@ -118,6 +118,8 @@ class HttpTransport(Transport):
                 self._idle.remove(connection)
                 connection.abort()
             for connection in list(self._busy):
+                if connection.paused:
+                    continue  # It is the client that is slow.
                 head = connection.waiting_for_head
                 allowed = self.timeouts.first_byte if head else self.timeouts.between_bytes
                 if now - connection.last_data > allowed:

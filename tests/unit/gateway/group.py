@@ -50,6 +50,7 @@ class InProcess(Transport):
         failures: raised by the next requests to a model, one each.
         cuts: after how many pieces the next answers break off, one each.
         asked: the model, path and headers of every request but those for information.
+        answers: every answer that was begun.
     """
 
     def __init__(self, apps: dict[str, ASGIApp]) -> None:
@@ -57,6 +58,7 @@ class InProcess(Transport):
         self.failures: list[Exception] = []
         self.cuts: list[int] = []
         self.asked: list[tuple[str, str, RawHeaders]] = []
+        self.answers: list[InProcessAnswer] = []
 
     async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
         if path != "/info":
@@ -65,6 +67,7 @@ class InProcess(Transport):
                 raise self.failures.pop(0)
         answer = InProcessAnswer(call_app(self.apps[model], method, path, headers, body))
         answer.cut = self.cuts.pop(0) if self.cuts and path != "/info" else None
+        self.answers.append(answer)
         await answer.begin()
         return answer
 
@@ -73,9 +76,15 @@ class InProcess(Transport):
 
 
 class InProcessAnswer(Answer):
-    """An answer of an app of this process; ``cut`` is after how many pieces it breaks off."""
+    """An answer of an app of this process.
+
+    Attributes:
+        cut: after how many pieces it breaks off.
+        closed: whether the gateway is done with it.
+    """
 
     cut: int | None = None
+    closed = False
 
     def __init__(self, pieces: Any) -> None:
         self._pieces = pieces
@@ -98,6 +107,7 @@ class InProcessAnswer(Answer):
             yield part
 
     def close(self) -> None:
+        self.closed = True
         self._closing = asyncio.ensure_future(self._pieces.aclose())
 
 
@@ -174,7 +184,7 @@ async def group(
         metrics,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts),
     )
-    parts = Parts(inference, Models(members), Conversations(store), Health(members, store, metrics), Reference())
+    parts = Parts(inference, Models(members), Conversations(store), Health(members, store, metrics), _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
@@ -193,6 +203,12 @@ async def opened(folder: Path) -> Store:
     store = Store(f"sqlite:///{folder / 'store.db'}")
     await store.open()
     return store
+
+
+@cache
+def _reference() -> Reference:
+    """Made once: it is the same for every gateway, and takes long."""
+    return Reference()
 
 
 _FOLDER = TemporaryDirectory(prefix="groupqwen-test-")

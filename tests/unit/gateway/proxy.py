@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from serve.gateway.transport.base import Answer
 from serve.gateway.transport.http import HttpTransport
 from serve.settings.gateway import Limits, Timeouts
 
@@ -72,6 +73,20 @@ async def proxied(
         proxy.cut()
         server.close()
         await server.wait_closed()
+
+
+async def ask(transport: HttpTransport, body: bytes = b"{}") -> Answer:
+    """Ask the model."""
+    return await transport.ask("m", "POST", "/v1/chat/completions", [(b"x-request-id", b"r1")], body)
+
+
+async def whole(transport: HttpTransport, body: bytes = b"{}") -> tuple[int, bytes]:
+    """Ask the model and take its whole answer."""
+    answer = await ask(transport, body)
+    try:
+        return answer.status, await answer.body()
+    finally:
+        answer.close()
 
 
 def plain(

@@ -162,6 +162,7 @@ async def test_a_fault_of_the_program_is_a_500_with_no_details_and_one_error_lin
         raise ValueError("inner details")
 
     head, body = await run(passed_by(app))
+    assert request_id.get() is None, "the next request of this connection is another"
     assert head["status"] == 500
     assert b"internal_error" in body["body"] and b"inner details" not in body["body"]
     error, access = lines.all()

@@ -186,6 +186,18 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_is_not_begun_agai
     assert len(two.transport.asked) == 1
 
 
+async def test_every_answer_is_closed_however_it_ended(two: Group) -> None:
+    await post(two)
+    await post(two, stream=True)
+    await post(two, temperature=9)
+    two.transport.cuts = [0]
+    await post(two)
+    two.transport.cuts = [0]
+    await post(two, stream=True)
+    assert len(two.transport.answers) == 2 + 6
+    assert all(answer.closed for answer in two.transport.answers)
+
+
 async def test_a_model_that_stays_away_is_told_with_when_to_try_again(two: Group) -> None:
     two.configure(timeouts={"replica_wait": 0})
     two.transport.failures = [LOST]

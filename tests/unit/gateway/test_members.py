@@ -44,6 +44,11 @@ class Failing(InProcess):
         return await super().ask(model, method, path, headers, body)
 
 
+async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    """A model that does not take the gateway's token."""
+    await send_json(send, {}, status=403)
+
+
 async def found_by(transport: InProcess, *ids: str) -> Members:
     """Members that have looked once."""
 
@@ -114,6 +119,12 @@ async def test_a_member_is_asked_again_when_it_was_deployed_anew(two: Group) -> 
     assert two.members.get("tiny").can("vision")
 
 
+async def test_a_member_that_cannot_say_anew_what_it_is_is_still_known_as_what_it_was(two: Group) -> None:
+    two.transport.apps["tiny"] = refusing
+    await two.refresh(tiny=running("tiny", status="DEPLOYING", deployed_at=2.0))
+    assert two.members.get("tiny").ready
+
+
 async def test_a_member_that_does_not_exist_is_told_with_those_that_do(two: Group) -> None:
     with pytest.raises(ModelNotFound, match="able, tiny"):
         two.members.get("none")
@@ -163,9 +174,6 @@ async def test_a_model_that_cannot_say_what_it_is_holds_up_no_other(
 
 
 async def test_a_model_that_refuses_the_gateway_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
-    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, {}, status=403)
-
     members = await found_by(InProcess({"other": refusing}), "other")
     assert not members.get("other").ready
     assert "does not answer the gateway" in caplog.text

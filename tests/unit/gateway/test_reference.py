@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 import pytest_asyncio
 from starlette.routing import Route, WebSocketRoute
@@ -52,7 +52,7 @@ def test_the_page_in_the_repository_is_up_to_date() -> None:
 
 async def test_every_route_is_in_the_document_and_on_the_page(tmp_path: Path) -> None:
     async with group(tmp_path, echo()) as found:
-        routes = found.access._app.routes  # type: ignore[attr-defined]
+        routes = found.access._app.routes
     paths = document(OPERATIONS)["paths"]
     page = reference_markdown()
     assert len(routes) == len(OPERATIONS) + 1

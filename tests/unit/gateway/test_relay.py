@@ -12,7 +12,7 @@ from starlette.types import Message
 from serve.gateway.relay import KeptStream, relay, usage_in
 from serve.gateway.transport.base import Answer, RawHeaders
 from serve.protocol.chat import ChatCollector, ChatEncoder, usage_body
-from serve.protocol.events import Usage
+from serve.protocol.events import Delta, Usage
 from serve.protocol.sse import DONE
 from serve.replica.answers import USAGE_COMMENT
 from tests.unit.protocol import events
@@ -88,6 +88,12 @@ async def test_a_stream_passes_unchanged_and_is_counted_and_kept_wherever_it_is_
     assert whole["choices"] == collector.body()["choices"]
     assert whole["usage"] == usage_body(Usage(12, 34))
     assert whole["id"] == frames(written)[0]["id"]
+
+
+async def test_a_stream_that_comes_byte_by_byte_is_counted() -> None:
+    written = stream([[Delta(text="Hi")], [Delta(finish_reason="stop")]], Usage(12, 34))
+    _, counts = await relayed(Parts(*(bytes([byte]) for byte in written)))
+    assert counts == [(12, 34)]
 
 
 async def test_only_the_headers_that_a_client_needs_are_passed_on() -> None:

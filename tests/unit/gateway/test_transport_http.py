@@ -10,34 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import QueueFull
-from serve.gateway.transport.base import Answer, ReplicaLost
+from serve.gateway.transport.base import ReplicaLost
 from serve.gateway.transport.http import HttpTransport
 from serve.settings.gateway import Limits, Timeouts
-from tests.unit.gateway.proxy import OF_A_MODEL, chunked, plain, proxied, raw, silent
-
-CHAT = "/v1/chat/completions"
-
-
-async def ask(transport: HttpTransport, body: bytes = b"{}") -> Answer:
-    """Ask the model."""
-    return await transport.ask("m", "POST", CHAT, [(b"x-request-id", b"r1")], body)
-
-
-async def whole(transport: HttpTransport, body: bytes = b"{}") -> tuple[int, bytes]:
-    """Ask the model and take its whole answer."""
-    answer = await ask(transport, body)
-    try:
-        return answer.status, await answer.body()
-    finally:
-        answer.close()
-
-
-async def settled(done: object) -> None:
-    """Let the event loop run until ``done()``."""
-    assert callable(done)
-    async with asyncio.timeout(10):
-        while not done():
-            await asyncio.sleep(0.001)
+from tests.unit.gateway.group import settled
+from tests.unit.gateway.proxy import OF_A_MODEL, ask, chunked, plain, proxied, raw, whole
 
 
 async def test_a_request_goes_to_the_models_route_with_its_headers_and_length() -> None:
@@ -243,53 +220,6 @@ async def test_a_proxy_that_is_not_there_is_told() -> None:
         await transport.close()
 
 
-async def test_an_answer_that_does_not_begin_in_time_is_given_up() -> None:
-    released = asyncio.Event()
-    async with proxied(silent(released), timeouts=Timeouts(first_byte=0.05)) as (_, transport):
-        with pytest.raises(ReplicaLost, match=r"nothing came for 0\.05 s") as raised:
-            await ask(transport)
-        assert not raised.value.begun
-        released.set()
-
-
-async def test_a_request_that_is_given_up_on_a_kept_connection_is_not_sent_again() -> None:
-    released = asyncio.Event()
-    async with proxied(plain(), silent(released), timeouts=Timeouts(first_byte=0.05)) as (proxy, transport):
-        await whole(transport)
-        with pytest.raises(ReplicaLost, match="nothing came"):
-            await ask(transport)
-        assert len(proxy.requests) == 2
-        released.set()
-
-
-async def test_an_answer_that_stops_half_way_is_given_up() -> None:
-    released = asyncio.Event()
-
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n%bcontent-length: 100\r\n\r\nhalf" % OF_A_MODEL)
-        await writer.drain()
-        await released.wait()
-
-    async with proxied(script, timeouts=Timeouts(between_bytes=0.05)) as (_, transport):
-        answer = await ask(transport)
-        with pytest.raises(ReplicaLost, match="nothing came") as raised:
-            await answer.body()
-        assert raised.value.begun
-        answer.close()
-        released.set()
-
-
-async def test_timeouts_that_change_live_hold_for_requests_under_way() -> None:
-    released = asyncio.Event()
-    async with proxied(silent(released)) as (proxy, transport):
-        asking = asyncio.create_task(ask(transport))
-        await settled(lambda: proxy.requests)
-        transport.timeouts = Timeouts(first_byte=0.05)
-        with pytest.raises(ReplicaLost):
-            await asking
-        released.set()
-
-
 async def test_a_client_that_reads_slowly_stops_the_model_and_gets_everything() -> None:
     part = bytes(range(256)) * 256
     count = 400
@@ -318,53 +248,6 @@ async def test_a_client_that_reads_slowly_stops_the_model_and_gets_everything() 
         answer.close()
         assert await whole(transport) == (200, b"2")
         assert proxy.connections == 1
-
-
-async def test_an_answer_closed_before_its_end_cuts_the_connection_so_that_the_model_stops() -> None:
-    gone = asyncio.Event()
-
-    async def endless(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n" % OF_A_MODEL)
-        try:
-            while True:
-                writer.write(b"1\r\nx\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.001)
-        except ConnectionError:
-            gone.set()
-            raise
-
-    async with proxied(endless) as (_, transport):
-        answer = await ask(transport)
-        await anext(answer.chunks())
-        answer.close()
-        async with asyncio.timeout(10):
-            await gone.wait()
-
-
-async def test_a_request_cancelled_before_its_answer_cuts_the_connection() -> None:
-    released = asyncio.Event()
-    async with proxied(silent(released)) as (proxy, transport):
-        asking = asyncio.create_task(ask(transport))
-        await settled(lambda: proxy.requests)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        released.set()
-        await settled(lambda: not proxy.writers)
-
-
-async def test_closing_the_transport_ends_requests_under_way_and_sends_none_again() -> None:
-    released = asyncio.Event()
-    async with proxied(plain(), silent(released)) as (proxy, transport):
-        await whole(transport)
-        asking = asyncio.create_task(ask(transport))
-        await settled(lambda: len(proxy.requests) == 2)
-        await transport.close()
-        with pytest.raises(ReplicaLost, match="shutting down"):
-            await asking
-        assert len(proxy.requests) == 2
-        released.set()
 
 
 async def test_an_answer_closed_twice_gives_its_connection_back_once() -> None:

@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Message, Scope
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.asyncio.client import ClientConnection
 
 from serve.errors import QueueFull
-from serve.gateway import access
 from serve.protocol.events import Delta, Event, Usage
-from tests.unit.gateway.group import Group, group, listening, settled
+from tests.unit.gateway.group import group, settled
 from tests.unit.gateway.lines import Lines, lines
+from tests.unit.gateway.sockets import Json, chat, hear, say, socket, text, until_end
 from tests.unit.replica.models import HELLO, Scripted, echo, replica
 
 __all__ = ["lines"]
 
-Json = dict[str, Any]
 END: list[Event] = [Delta(finish_reason="stop"), Usage(3, 2, 1)]
-
-
-@asynccontextmanager
-async def socket(group: Group, path: str = "/v1/chat/stream", **headers: str) -> AsyncIterator[ClientConnection]:
-    """A socket to a gateway."""
-    async with (
-        listening(group.app) as address,
-        connect(f"ws://{address}{path}", additional_headers=headers, proxy=None) as found,
-    ):
-        yield found
-
-
-async def say(socket: ClientConnection, **message: Any) -> None:
-    """Send one message."""
-    await socket.send(json.dumps(message))
-
-
-async def chat(socket: ClientConnection, id: str, **fields: Any) -> None:
-    """Begin a chat."""
-    await say(socket, type="chat", id=id, request=HELLO | fields)
-
-
-async def hear(socket: ClientConnection) -> Json:
-    """The next message."""
-    async with asyncio.timeout(20):
-        found: Json = json.loads(await socket.recv())
-        return found
-
-
-async def until_end(socket: ClientConnection, id: str) -> list[Json]:
-    """The messages up to the last one of a request, those of others among them."""
-    found = [await hear(socket)]
-    while found[-1].get("id") != id or found[-1]["type"] == "chunk":
-        found.append(await hear(socket))
-    return found
-
-
-def text(messages: list[Json], id: str) -> str:
-    """The answer in the chunks of a request."""
-    choices = [
-        message["data"]["choices"] for message in messages if message["type"] == "chunk" and message["id"] == id
-    ]
-    return "".join(choice["delta"].get("content", "") for entry in choices for choice in entry)
 
 
 async def test_a_chat_is_answered_in_chunks_with_the_usage_last_and_then_done(tmp_path: Path) -> None:
@@ -317,81 +270,6 @@ async def test_a_chat_that_asks_for_it_is_stored_as_over_http(tmp_path: Path) ->
         (kept,) = (await found.store.conversations.list("local")).items
         assert kept.id == messages[0]["data"]["id"]
         assert (kept.choices[0]["message"]["content"], kept.metadata) == (" token0 token1", {"topic": "tea"})
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status"),
-    [
-        ("/v1/chat/stream", {}, 401),
-        ("/v1/chat/stream", {"authorization": "Bearer gq-wrong"}, 401),
-        ("/v1/chat/stream", {"origin": "https://evil.example.org"}, 403),
-        ("/v1/nothing", {}, 401),
-    ],
-)
-async def test_a_socket_that_may_not_open_is_told_why(
-    tmp_path: Path, path: str, headers: dict[str, str], status: int, lines: Lines
-) -> None:
-    async with group(tmp_path, echo(), key_required=True) as found:
-        with pytest.raises(InvalidStatus) as raised:
-            async with socket(found, path, **headers):
-                pass
-    assert raised.value.response.status_code == status
-    assert json.loads(raised.value.response.body)["error"]["message"]
-    assert [line["status"] for line in lines.all("serve.access")] == [status]
-
-
-async def test_a_socket_to_an_address_that_has_none_is_refused(tmp_path: Path) -> None:
-    async with group(tmp_path, echo()) as found:
-        with pytest.raises(InvalidStatus) as raised:
-            async with socket(found, "/v1/models"):
-                pass
-    assert raised.value.response.status_code in (403, 404)
-
-
-async def made(group: Group, **fields: Any) -> str:
-    """The secret of a new key."""
-    wanted = {"scopes": ["inference"], "requests_per_minute": None, "tokens_per_minute": None} | fields
-    return (await group.store.keys.create("test", **wanted)).secret
-
-
-async def test_a_key_that_may_not_ask_models_opens_no_socket(tmp_path: Path) -> None:
-    async with group(tmp_path, echo(), key_required=True) as found:
-        secret = await made(found, scopes=["conversations"])
-        with pytest.raises(InvalidStatus) as raised:
-            async with socket(found, authorization=f"Bearer {secret}"):
-                pass
-    assert raised.value.response.status_code == 403
-
-
-async def test_every_chat_on_a_socket_counts_as_a_request_of_its_key(tmp_path: Path) -> None:
-    async with group(tmp_path, echo(tokens=2), key_required=True) as found:
-        secret = await made(found, requests_per_minute=2)
-        async with socket(found, authorization=f"Bearer {secret}") as client:
-            await chat(client, "a")
-            assert (await until_end(client, "a"))[-1]["type"] == "done"
-            await chat(client, "b")
-            assert (await hear(client))["error"]["code"] == "requests_per_minute"
-
-
-async def test_the_tokens_of_a_chat_on_a_socket_count_for_its_key(tmp_path: Path) -> None:
-    async with group(tmp_path, echo(tokens=9), key_required=True) as found:
-        secret = await made(found, tokens_per_minute=5)
-        async with socket(found, authorization=f"Bearer {secret}") as client:
-            await chat(client, "a")
-            await until_end(client, "a")
-            await chat(client, "b")
-            assert (await hear(client))["error"]["code"] == "tokens_per_minute"
-
-
-async def test_a_key_that_is_revoked_begins_no_new_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "CACHE_SECONDS", 0.0)
-    async with group(tmp_path, echo(tokens=2), key_required=True) as found:
-        secret = await made(found)
-        async with socket(found, authorization=f"Bearer {secret}") as client:
-            (key,) = await found.store.keys.list()
-            await found.store.keys.revoke(key.id)
-            await chat(client, "a")
-            assert (await hear(client))["error"]["code"] == "invalid_api_key"
 
 
 async def test_a_socket_is_one_line_of_the_access_log_and_none_holds_what_was_said(

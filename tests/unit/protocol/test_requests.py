@@ -169,3 +169,9 @@ def test_texts_to_embed_are_one_or_a_list() -> None:
     for texts in ([], ["a"] * 2049):
         with pytest.raises(InvalidRequest):
             parse_request(EmbeddingRequest, {"model": "m", "input": texts})
+
+
+def test_a_field_that_is_null_counts_as_absent() -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    nulls = dict.fromkeys(("stream", "n", "logprobs", "temperature", "stop", "tools"))
+    assert ChatRequest.model_validate(asked | nulls) == ChatRequest.model_validate(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Scope
 
 from serve.errors import ContextLengthExceeded, QueueFull
 from serve.handlers.base import Handler
@@ -150,6 +152,25 @@ async def test_an_answer_without_a_stream_that_fails_half_way_is_only_an_error()
 async def test_a_handler_is_done_when_its_answer_is(stream: bool) -> None:
     handler = Scripted(*END)
     await post(handler, {"stream": stream})
+    assert handler.active == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_handler_is_done_when_its_answer_can_no_longer_be_sent(stream: bool) -> None:
+    handler = Scripted([Delta(text="Hi")], asyncio.Event())
+    handler.steps = handler.steps if stream else tuple(END)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": orjson.dumps(HELLO | {"stream": stream})}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the connection is gone")
+
+    headers = [(name.encode(), value.encode()) for name, value in SIGNED.items()]
+    scope: Scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    with pytest.raises(OSError, match="gone"):
+        await replica(handler).asgi(scope, receive, send)
     assert handler.active == 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.errors import Unavailable
+from serve.errors import InvalidRequest, Unavailable
 from serve.routing.features import Features
 from serve.routing.policy import CHARS_PER_TOKEN, Candidate, Decision, Policy
 from serve.settings.gateway import RoutingSettings
@@ -93,13 +93,14 @@ def test_a_prompt_that_may_just_fit_is_tried() -> None:
     assert policy().decide(replace(PLAIN, prompt_chars=100 * CHARS_PER_TOKEN), ALL).model == "quick"
 
 
-@pytest.mark.parametrize(
-    ("features", "candidates"),
-    [(PLAIN, []), (replace(PLAIN, vision=True), [QUICK]), (replace(PLAIN, tools=True), [])],
-)
-def test_a_request_that_nothing_can_take_is_told_to_try_again(
-    features: Features, candidates: list[Candidate]
-) -> None:
+@pytest.mark.parametrize("features", [PLAIN, replace(PLAIN, tools=True)])
+def test_a_request_is_told_to_try_again_while_no_model_is_ready(features: Features) -> None:
     with pytest.raises(Unavailable) as raised:
-        policy().decide(features, candidates)
+        policy().decide(features, [])
     assert raised.value.retry_after
+
+
+def test_a_request_that_no_model_can_take_is_told_so_and_not_to_try_again() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        policy().decide(replace(PLAIN, vision=True), [QUICK])
+    assert raised.value.code == "no_capable_model" and raised.value.retry_after is None

@@ -20,7 +20,7 @@ DEPLOYMENT: Json = {
     "backpressure_config": {"status_code": 429, "retry_after_s": 1},
 }
 AUTOSCALING: Json = {
-    "min_replicas": 0,
+    "min_replicas": 1,
     "initial_replicas": 1,
     "max_replicas": 2,
     "target_ongoing_requests": 4,

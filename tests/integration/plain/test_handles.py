@@ -14,7 +14,7 @@ from tests.group import Group, config, echo, gateway, running_group
 from tests.load import stream
 
 PORT = 8012
-PLAIN_SERVE = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+PLAIN_SERVE = {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
 
 
 @pytest.fixture(scope="module")
