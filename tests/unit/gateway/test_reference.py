@@ -52,7 +52,7 @@ def test_the_page_in_the_repository_is_up_to_date() -> None:
 
 async def test_every_route_is_in_the_document_and_on_the_page(tmp_path: Path) -> None:
     async with group(tmp_path, echo()) as found:
-        routes = found.access._app.routes
+        routes = found.access._app.routes  # type: ignore[attr-defined]
     paths = document(OPERATIONS)["paths"]
     page = reference_markdown()
     assert len(routes) == len(OPERATIONS) + 1
