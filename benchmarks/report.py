@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.bars import BARS, POINTS, Bar, Rounds, Server
+from benchmarks.load import Sample
 from benchmarks.spread import Spread
 
 #: Point name -> its samples.
@@ -20,9 +21,7 @@ def markdown(facts: Mapping[str, str], results: Results) -> str:
     header = [f"- {name}: {value}" for name, value in facts.items()]
     bars = [_bar_row(bar, bar.spread(results.get(bar.point, {}))) for bar in BARS]
     points = [
-        _point_row(name, server, rounds)
-        for name, measured in results.items()
-        for server, rounds in ((server, measured[server]) for server in measured)
+        _point_row(name, server, rounds) for name, measured in results.items() for server, rounds in measured.items()
     ]
     return "\n".join(
         [
@@ -78,11 +77,9 @@ def _bar_data(bar: Bar, spread: Spread | None) -> dict[str, Any]:
     return {**asdict(bar), "measured": None if spread is None else asdict(spread), "met": met}
 
 
-def _point_row(name: str, server: Server, rounds: Sequence[Any]) -> list[str]:
+def _point_row(name: str, server: Server, rounds: Sequence[Sample]) -> list[str]:
     rate = Spread.of([sample.per_second for sample in rounds])
-    first = [
-        figure(Spread.of([getattr(sample, field) for sample in rounds]).median)
-        for field in ("first_token_p50", "first_token_p95")
-    ]
+    p50 = Spread.of([sample.first_token_p50 for sample in rounds]).median
+    p95 = Spread.of([sample.first_token_p95 for sample in rounds]).median
     between = f"{figure(rate.least)}..{figure(rate.most)}"
-    return [POINTS[name].title, _NAMES[server], figure(rate.median), between, *first]
+    return [POINTS[name].title, _NAMES[server], figure(rate.median), between, figure(p50), figure(p95)]

@@ -1,6 +1,6 @@
 """What the gateway asks of Ray Serve, and the only module that uses parts of Ray that are not public.
 
-Ray is pinned in pyproject.toml because of ``http_address``.
+Ray is pinned in pyproject.toml because of ``_get_global_client``.
 """
 
 from __future__ import annotations
@@ -40,18 +40,21 @@ async def model_applications() -> dict[str, ModelApplication]:
 
 
 def _model_applications() -> dict[str, ModelApplication]:
-    found = {}
+    # serve.status() says the same, but builds every application's whole config anew: 57 ms of processor time a call.
+    details = _get_global_client().get_serve_details()
     own = ray_serve.get_replica_context().app_name
-    for name, application in ray_serve.status().applications.items():
-        deployment = application.deployments.get(MODEL_DEPLOYMENT)
-        if name == own or (deployment is None and application.deployments):
+    found = {}
+    for name, application in details["applications"].items():
+        deployment = application["deployments"].get(MODEL_DEPLOYMENT)
+        if name == own or (deployment is None and application["deployments"]):
             continue
+        replicas = deployment["replicas"] if deployment else ()
         found[name] = ModelApplication(
             id=name,
-            status=application.status.value,
-            message=application.message or (deployment.message if deployment else ""),
-            deployed_at=application.last_deployed_time_s,
-            running=deployment.replica_states.get("RUNNING", 0) if deployment else None,
+            status=application["status"],
+            message=(deployment["message"] if deployment else "") or application["message"],
+            deployed_at=application["last_deployed_time_s"],
+            running=sum(one["state"] == "RUNNING" for one in replicas) if deployment else None,
         )
     return found
 

@@ -42,7 +42,7 @@ class Timeouts(Settings):
     first_byte: Annotated[float, Field(gt=0)] = 600.0
     between_bytes: Annotated[float, Field(gt=0)] = 120.0
     replica_wait: Annotated[float, Field(ge=0)] = 20.0
-    models_refresh: Annotated[float, Field(gt=0)] = 1.0
+    models_refresh: Annotated[float, Field(gt=0)] = 2.0
 
 
 class Condition(Settings):
