@@ -27,7 +27,10 @@ run() { echo "== $*"; "$@"; }
 
 if [ "$which" = all ]; then
     run .venv/bin/pre-commit run --all-files
-    run .venv/bin/pytest "$@"
+    # One after the other, because only one group can run on a machine, and a group runs to the end of its tests.
+    for part in unit integration e2e; do
+        run .venv/bin/pytest "tests/$part" "$@"
+    done
 else
     run .venv/bin/pytest "tests/$which" "$@"
 fi

@@ -95,6 +95,7 @@ def test_the_sdk_calls_a_tool_and_the_model_reads_its_result(client: openai.Open
     messages += [
         first.choices[0].message,
         {"role": "tool", "tool_call_id": call.id, "content": "21 degrees and sunny"},
+        {"role": "user", "content": "Say that in one plain sentence."},
     ]
     second = client.chat.completions.create(
         model=STRONG, messages=messages, tools=[WEATHER], tool_choice="none", temperature=0

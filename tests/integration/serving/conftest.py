@@ -11,7 +11,7 @@ from tests.group import Group, config, echo, gateway, running_group
 PORT = 8011
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     home = tmp_path_factory.mktemp("home")
     with running_group(home, config(gateway(), echo("first"), port=PORT)) as running:
