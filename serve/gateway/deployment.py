@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pydantic import ValidationError
 from ray import serve as ray_serve
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -30,7 +29,7 @@ from serve.logs import configure_logging
 from serve.replica.asgi import TOKEN_HEADER
 from serve.routing.policy import Policy
 from serve.settings.environment import Environment
-from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.store import Store
 
@@ -47,11 +46,7 @@ class Gateway:
     async def __init__(self, settings: GatewaySettings) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging(settings.log_level)
         environment = Environment.read()
-        if not environment.internal_token:
-            raise SettingsError(
-                "GROUPQWEN_INTERNAL_TOKEN is not set where Ray runs; start Ray with scripts/start.sh, or set it"
-                " to one secret on every node before `ray start`"
-            )
+        token = environment.require_internal_token()
         behaviour = GatewayUserConfig()
         host, port = await http_address()
         self._store = Store(environment.database_url)
@@ -70,7 +65,7 @@ class Gateway:
             self._transport = HttpTransport(own_host, port, behaviour.limits, behaviour.timeouts)
         else:
             self._transport = HandleTransport(behaviour.timeouts)
-        internal = [(TOKEN_HEADER, environment.internal_token.encode())]
+        internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
         self._inference = Inference(
@@ -118,10 +113,7 @@ class Gateway:
         Raises:
             SettingsError: the user_config has faults; the old one stays.
         """
-        try:
-            wanted = GatewayUserConfig.model_validate(user_config or {})
-        except ValidationError as error:
-            raise SettingsError("\n".join(fault_lines(error, GatewayUserConfig, "user_config"))) from None
+        wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts)
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pydantic import ValidationError
 from ray import serve as ray_serve
 from starlette.types import ASGIApp
 
@@ -18,7 +17,7 @@ from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
 from serve.settings.environment import Environment
-from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.errors import parsed
 from serve.settings.model import ModelSettings, ModelUserConfig
 
 REPORT_SECONDS = 2.0
@@ -32,12 +31,7 @@ class Model:
 
     async def __init__(self, settings: ModelSettings) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging()
-        token = Environment.read().internal_token
-        if not token:
-            raise SettingsError(
-                "GROUPQWEN_INTERNAL_TOKEN is not set where Ray runs; start Ray with scripts/start.sh, or set it"
-                " to one secret on every node before `ray start`"
-            )
+        token = Environment.read().require_internal_token()
         self._handler = handler_class(settings.handler)(settings)
         await self._handler.load()
         self._metrics = ReplicaMetrics(settings.id)
@@ -54,11 +48,7 @@ class Model:
         Raises:
             SettingsError: the user_config has faults; the old one stays.
         """
-        try:
-            behaviour = ModelUserConfig.model_validate(user_config or {})
-        except ValidationError as error:
-            raise SettingsError("\n".join(fault_lines(error, ModelUserConfig, "user_config"))) from None
-        self._app.behaviour = behaviour
+        self._app.behaviour = parsed(ModelUserConfig, user_config or {}, "user_config")
         logger.info("model reconfigured", extra={"model": self._handler.settings.id})
 
     async def check_health(self) -> None:

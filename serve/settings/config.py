@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from serve.settings.base import Settings
-from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.settings.model import ModelSettings, ModelUserConfig
 from serve.settings.suggest import one_of
@@ -29,7 +29,6 @@ APPLICATIONS: dict[str, tuple[str, type[Settings], type[Settings]]] = {
     MODEL: ("Model", ModelSettings, ModelUserConfig),
 }
 
-T = TypeVar("T", bound=BaseModel)
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -183,21 +182,21 @@ def check(raw: object) -> GroupConfig:
     """Check a config that is already read; raises as ``load`` does."""
     if not isinstance(raw, dict):
         raise SettingsError("the file must be a mapping with the key 'applications'")
-    serve_file = _parse(ServeFile, raw, "")
+    serve_file = parsed(ServeFile, raw, "")
     faults: list[str] = []
-    parsed: list[tuple[Application, Settings, Settings]] = []
+    members: list[tuple[Application, Settings, Settings]] = []
     for index, application in enumerate(serve_file.applications):
         try:
-            parsed.append((application, *_application(application, f"applications[{index}]")))
+            members.append((application, *_application(application, f"applications[{index}]")))
         except SettingsError as error:
             faults += str(error).splitlines()
     if not faults:
-        faults = _faults_of_the_whole(parsed)
+        faults = _faults_of_the_whole(members)
     if faults:
         raise SettingsError("\n".join(faults))
-    gateway, behaviour = next((args, user) for _, args, user in parsed if isinstance(args, GatewaySettings))
+    gateway, behaviour = next((args, user) for _, args, user in members if isinstance(args, GatewaySettings))
     assert isinstance(gateway, GatewaySettings) and isinstance(behaviour, GatewayUserConfig)
-    models = [args for _, args, _ in parsed if isinstance(args, ModelSettings)]
+    models = [args for _, args, _ in members if isinstance(args, ModelSettings)]
     return GroupConfig(serve_file, gateway, behaviour, models)
 
 
@@ -216,19 +215,19 @@ def _application(application: Application, where: str) -> tuple[Settings, Settin
             f"{where}.deployments[0].autoscaling_config: min_replicas <= initial_replicas <= max_replicas must hold"
         )
     return (
-        _parse(args_class, application.args, f"{where}.args"),
-        _parse(user_class, deployment.user_config, f"{where}.deployments[0].user_config"),
+        parsed(args_class, application.args, f"{where}.args"),
+        parsed(user_class, deployment.user_config, f"{where}.deployments[0].user_config"),
     )
 
 
-def _faults_of_the_whole(parsed: list[tuple[Application, Settings, Settings]]) -> list[str]:
+def _faults_of_the_whole(members: list[tuple[Application, Settings, Settings]]) -> list[str]:
     """Faults that no single application shows."""
     faults = []
     seen: dict[str, int] = {}
-    gateways = [a.name for a, args, _ in parsed if isinstance(args, GatewaySettings)]
+    gateways = [a.name for a, args, _ in members if isinstance(args, GatewaySettings)]
     if len(gateways) != 1:
         faults.append(f"applications: exactly one must be built by {GATEWAY}, found {len(gateways)}")
-    for index, (application, args, _) in enumerate(parsed):
+    for index, (application, args, _) in enumerate(members):
         where = f"applications[{index}]"
         if isinstance(args, GatewaySettings):
             if application.route_prefix != "/":
@@ -243,7 +242,7 @@ def _faults_of_the_whole(parsed: list[tuple[Application, Settings, Settings]]) -
             faults.append(f"{where}.name: must be the model's id, {args.id!r}, not {application.name!r}")
         if application.route_prefix != f"/m/{args.id}":
             faults.append(f"{where}.route_prefix: must be '/m/{args.id}', not {application.route_prefix!r}")
-    for index, (_, _, user) in enumerate(parsed):
+    for index, (_, _, user) in enumerate(members):
         if isinstance(user, GatewayUserConfig):
             faults += _faults_of_routing(user, seen, f"applications[{index}].deployments[0].user_config.routing")
     return faults
@@ -253,10 +252,3 @@ def _faults_of_routing(user: GatewayUserConfig, known: dict[str, int], where: st
     named = [(f"{where}.rules[{i}].models", m) for i, rule in enumerate(user.routing.rules) for m in rule.models]
     named += [(f"{where}.default", model) for model in user.routing.default]
     return [f"{place}: {one_of('model', model, known)}" for place, model in named if model not in known]
-
-
-def _parse(kind: type[T], raw: object, where: str) -> T:
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        raise SettingsError("\n".join(fault_lines(error, kind, where))) from None

@@ -71,3 +71,16 @@ class Environment:
             hub_token=env.get("HF_TOKEN") or None,
             haproxy=env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
         )
+
+    def require_internal_token(self) -> str:
+        """The internal token.
+
+        Raises:
+            SettingsError: it is not set; says how to set it.
+        """
+        if not self.internal_token:
+            raise SettingsError(
+                "GROUPQWEN_INTERNAL_TOKEN is not set where Ray runs; start Ray with scripts/start.sh, or set it"
+                " to one secret on every node before `ray start`"
+            )
+        return self.internal_token

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from serve.settings.suggest import nearest
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class SettingsError(Exception):
@@ -30,6 +33,18 @@ def fault_lines(error: ValidationError, root: type[BaseModel], prefix: str = "")
         where = prefix + ("." if prefix and location and isinstance(location[0], str) else "") + path_of(location)
         lines.append(f"{where or 'the file'}: {_sentence(fault['type'], fault['msg'], location, root)}")
     return lines
+
+
+def parsed(kind: type[T], raw: object, where: str) -> T:
+    """``raw``, which stands at ``where``, as a ``kind``.
+
+    Raises:
+        SettingsError: one line for each fault.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("\n".join(fault_lines(error, kind, where))) from None
 
 
 def worded(error: ValidationError, root: type[BaseModel]) -> ValidationError:
