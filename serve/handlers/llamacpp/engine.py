@@ -18,7 +18,7 @@ from serve.handlers.base import Load
 from serve.handlers.llamacpp import logprobs
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
-from serve.handlers.llamacpp.rate import Rate
+from serve.handlers.llamacpp.rate import Rate, Speed
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import Slot, divide, place, should_wait
@@ -71,6 +71,7 @@ class Engine:
         self._step_number = 0
         self._failures = 0
         self._rate = Rate()
+        self._prompt_speed = Speed()
         self._outbox: dict[Stream, list[Event]] = {}
         self._errors: dict[Stream, GroupQwenError] = {}
         self.broken: BaseException | None = None
@@ -109,13 +110,17 @@ class Engine:
         running = self._running()
         with self._work:
             queued = list(self._queue)
+        held = sum(slot.held for slot in self._slots)
         return Load(
             slots=len(self._slots),
             active=len(running),
             queued=len(queued),
             queued_tokens=sum(sequence.remaining for sequence in [*running, *queued] if not sequence.generates),
             tokens_per_second=self._rate.per_second(time.monotonic()),
+            prompt_tokens_per_second=self._prompt_speed.per_second,
             memory_bytes=self._model.size + self._context.memory_bytes,
+            # A prefix that sequences share counts for each of them.
+            cache_use=min(1.0, held / (self._settings.context * len(self._slots))),
         )
 
     def close(self) -> None:
@@ -159,18 +164,21 @@ class Engine:
         rows = self._fill_batch()
         if self._context.batch.size == 0:
             return
+        begun = time.monotonic()
         code = self._context.decode()
         if code == NO_ROOM:
             self._make_room()
             return
         if code != 0:
             raise DecodeFailed(f"llama.cpp cannot decode: code {code}")
+        now = time.monotonic()
+        self._prompt_speed.add(sum(count for sequence, count, _ in rows if not sequence.generates), now - begun)
         for sequence, count, _ in rows:
             sequence.done += count
         ready = [(sequence, row) for sequence, _, row in rows if sequence.remaining == 0]
         for sequence, row in ready:
             self._advance(sequence, row)
-        self._rate.add(len(ready), time.monotonic())
+        self._rate.add(len(ready), now)
 
     def _sweep(self) -> None:
         """Take the sequences of requests that are over out of their slots."""

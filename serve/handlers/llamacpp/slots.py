@@ -31,6 +31,12 @@ class Slot:
     cached: array[int] = field(default_factory=lambda: array("i"))
     used: int = 0
 
+    @property
+    def held(self) -> int:
+        """How many tokens it has in the cache."""
+        sequence = self.sequence  # The engine's thread may take it away meanwhile.
+        return len(self.cached) if sequence is None else sequence.done
+
     def shared_with(self, tokens: array[int]) -> int:
         """How many of ``tokens``, from the first, are in this slot's cache."""
         if self.sequence is None:
