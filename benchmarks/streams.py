@@ -1,7 +1,7 @@
 """A client that keeps a number of streamed chats with a real model under way, and counts the tokens that come.
 
 ``python -m benchmarks.streams`` reads a ``StreamLoad`` as JSON from standard input and writes a ``StreamSample`` as
-JSON to standard output. One request that fails, or one answer with no end or no token counts, fails the measurement.
+JSON to standard output. One request that fails, or one answer with no end or no content, fails the measurement.
 """
 
 from __future__ import annotations
@@ -155,12 +155,13 @@ def summed_up(answers: Sequence[Answer], start: float, end: float) -> StreamSamp
 
 
 def tokens_in(body: bytes) -> int:
-    """The generated tokens of a streamed answer, as its usage says.
+    """The generated tokens of a streamed answer, as its usage says. Where a server sends none (llama-cpp-python's),
+    each frame with content is a token.
 
     Raises:
-        BadAnswer: it has no end, no usage, or an error.
+        BadAnswer: it has no end, no content, or an error.
     """
-    tokens, done = 0, False
+    frames, usage, done = 0, 0, False
     for data in FrameReader().feed(body):
         if data == b"[DONE]":
             done = True
@@ -168,10 +169,11 @@ def tokens_in(body: bytes) -> int:
         event: dict[str, Any] = orjson.loads(data)
         if "error" in event:
             raise BadAnswer(f"the stream has an error: {event['error']}")
-        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-    if not done or not tokens:
-        raise BadAnswer(f"the stream has {'no token counts' if done else 'no [DONE]'}")
-    return tokens
+        frames += any(choice["delta"].get("content") for choice in event["choices"])
+        usage = (event.get("usage") or {}).get("completion_tokens", usage)
+    if not done or not frames:
+        raise BadAnswer(f"the stream has {'no content' if done else 'no [DONE]'}")
+    return usage or frames
 
 
 def _share(one: Answer, start: float, end: float) -> float:

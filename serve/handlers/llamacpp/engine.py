@@ -21,7 +21,7 @@ from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.rate import Rate, Speed
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
-from serve.handlers.llamacpp.slots import Slot, divide, place, should_wait
+from serve.handlers.llamacpp.slots import Slot, divide, place, prompt_limit, should_wait
 from serve.protocol.events import Event, FinishReason
 from serve.settings.engines import LlamaCppEngine
 
@@ -231,7 +231,9 @@ class Engine:
             ((slot, sequence) for slot, sequence in busy if not sequence.generates),
             key=lambda pair: pair[0].used,
         )
-        limit = self._settings.prompt_chunk if generating else self._settings.batch
+        # A prompt that is alone has nobody to hold up; several get their first tokens one after the other.
+        alone = not generating and len(prompting) == 1
+        limit = self._settings.batch if alone else self._prompt_limit()
         budget = min(limit, batch.capacity - len(generating))
         shares = divide([sequence.remaining for _, sequence in prompting], budget)
         rows = []
@@ -241,6 +243,10 @@ class Engine:
                 row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole)
                 rows.append((sequence, count, row))
         return rows
+
+    def _prompt_limit(self) -> int:
+        pause = self._settings.prompt_pause_ms / 1000
+        return prompt_limit(self._settings.prompt_chunk, pause, self._prompt_speed.per_second)
 
     def _advance(self, sequence: Sequence, row: int) -> None:
         """Sample the next token of ``sequence``, and end it if that was its last."""

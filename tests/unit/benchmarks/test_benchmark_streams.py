@@ -23,12 +23,19 @@ def test_tokens_are_what_the_usage_says_and_not_the_number_of_frames() -> None:
 
 def test_an_answer_without_an_end_fails_the_measurement() -> None:
     with pytest.raises(BadAnswer, match="DONE"):
-        tokens_in(stream({"choices": [], "usage": {"completion_tokens": 2}}, done=False))
+        tokens_in(stream({"choices": [{"delta": {"content": "a"}}]}, done=False))
 
 
-def test_an_answer_without_token_counts_fails_the_measurement() -> None:
-    with pytest.raises(BadAnswer, match="token counts"):
-        tokens_in(stream({"choices": [{"delta": {"content": "a"}}]}))
+def test_without_usage_every_frame_with_content_is_a_token() -> None:
+    events = [
+        {"choices": [{"delta": delta}]} for delta in ({"role": "assistant"}, {"content": "a"}, {"content": "b"})
+    ]
+    assert tokens_in(stream(*events)) == 2
+
+
+def test_an_answer_without_content_fails_the_measurement() -> None:
+    with pytest.raises(BadAnswer, match="no content"):
+        tokens_in(stream({"choices": [{"delta": {}}]}))
 
 
 def test_an_error_in_the_stream_fails_the_measurement() -> None:
