@@ -33,14 +33,19 @@ from serve.settings.model import ModelSettings
 SUMMARY = "the llama.cpp handler against llama.cpp's C++ server and llama-cpp-python's server"
 
 Server = Literal["ours", "cpp", "python"]
-#: Streams at once -> server -> one sample a round.
-Results = Mapping[int, Mapping[Server, Sequence[StreamSample]]]
+#: What is measured: streams at once, and tokens of the prompt that disturbs them.
+Point = tuple[int, int]
+#: Point -> server -> one sample a round.
+Results = Mapping[Point, Mapping[Server, Sequence[StreamSample]]]
 
 STREAMS = (1, 4, 8, 16)
 #: Where llama-cpp-python's server, which answers one request after another, is measured too.
 PYTHON_STREAMS = 8
+#: A load of this many streams is disturbed by a prompt of ``LONG_PROMPT`` tokens, to see how long they pause.
+DISTURBED_STREAMS = 4
+LONG_PROMPT = 4000
 SLOTS = 16
-CONTEXT = 1024
+CONTEXT = 4608
 MODEL = "smollm2-135m"
 NAMES: dict[Server, str] = {"ours": "group", "cpp": "llama.cpp server", "python": "llama-cpp-python server"}
 
@@ -120,17 +125,20 @@ def _measure(loads: Mapping[Server, StreamLoad], options: argparse.Namespace) ->
     say("asking every server once")
     for server, load in loads.items():
         _sample(replace(load, seconds=0.5, warm_up=0.0), server)
-    results: dict[int, dict[Server, list[StreamSample]]] = {}
+    points: list[Point] = [(streams, 0) for streams in options.streams]
+    points.append((DISTURBED_STREAMS, LONG_PROMPT))
+    results: dict[Point, dict[Server, list[StreamSample]]] = {}
     for number in range(options.rounds):
-        for streams in options.streams:
-            at = results.setdefault(streams, {})
+        for point in points:
+            streams, long_prompt = point
+            at = results.setdefault(point, {})
             present = [one for one in loads if one != "python" or streams == PYTHON_STREAMS]
             # The order alternates, so that none always runs on the warmer machine.
             for server in present[:: -1 if number % 2 else 1]:
-                sample = _sample(replace(loads[server], streams=streams), server)
+                sample = _sample(replace(loads[server], streams=streams, long_prompt=long_prompt), server)
                 at.setdefault(server, []).append(sample)
                 say(
-                    f"round {number + 1}, {streams} streams, {NAMES[server]}:"
+                    f"round {number + 1}, {_title(point)}, {NAMES[server]}:"
                     f" {sample.tokens_per_second:.1f} tokens/s, first token {sample.first_token_p50:.0f} ms,"
                     f" longest gap {sample.gap_most:.0f} ms"
                 )
@@ -145,7 +153,7 @@ def _sample(load: StreamLoad, server: Server) -> StreamSample:
 def markdown(facts: Mapping[str, str], results: Results) -> str:
     """The report: where it ran, each bar with its number, and every point."""
     head = ["what", "median", "least..most", "bar", "verdict"]
-    points = ["streams", "server", "tokens/s", "least..most", "first token p50 ms", "longest gap p50 ms", "most"]
+    points = ["load", "server", "tokens/s", "least..most", "first token p50 ms", "longest gap p50 ms", "most"]
     return "\n".join(
         [
             "## llama.cpp",
@@ -154,7 +162,10 @@ def markdown(facts: Mapping[str, str], results: Results) -> str:
             "",
             *table(head, _bar_rows(results)),
             "",
-            *table(points, [_point_row(n, s, found) for n, at in results.items() for s, found in at.items()]),
+            *table(
+                points,
+                [_point_row(point, server, found) for point, at in results.items() for server, found in at.items()],
+            ),
             "",
         ]
     )
@@ -162,7 +173,10 @@ def markdown(facts: Mapping[str, str], results: Results) -> str:
 
 def _bar_rows(results: Results) -> list[list[str]]:
     rows = []
-    for streams, at in results.items():
+    for point, at in results.items():
+        if point[1]:
+            continue
+        streams = point[0]
         ours, cpp, python = at["ours"], at.get("cpp"), at.get("python")
         if cpp:
             speed = Spread.of([a.tokens_per_second / b.tokens_per_second for a, b in zip(ours, cpp, strict=True)])
@@ -177,10 +191,15 @@ def _bar_rows(results: Results) -> list[list[str]]:
     return rows
 
 
-def _point_row(streams: int, server: Server, samples: Sequence[StreamSample]) -> list[str]:
+def _title(point: Point) -> str:
+    streams, long_prompt = point
+    return f"{streams} streams{f', a prompt of {long_prompt} tokens comes in' if long_prompt else ''}"
+
+
+def _point_row(point: Point, server: Server, samples: Sequence[StreamSample]) -> list[str]:
     speed = Spread.of([one.tokens_per_second for one in samples])
     return [
-        str(streams),
+        _title(point),
         NAMES[server],
         figure(speed.median),
         f"{figure(speed.least)}..{figure(speed.most)}",

@@ -7,11 +7,11 @@ JSON to standard output. One request that fails, or one answer with no end or no
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import count, pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,8 @@ from serve.protocol.sse import FrameReader
 
 _SYSTEM = "You are a helpful assistant."
 _TOPICS = ("the sea", "a city at night", "an old engine", "rain in spring", "two brothers", "the first train", "bees")
+#: Each is one token of SmolLM2's vocabulary, with the space before it.
+_WORDS = ("tree", "river", "stone", "cloud", "bread", "house", "light", "music", "water", "road")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class StreamLoad:
         tokens: the most tokens of an answer.
         seconds: the measured time. warm_up: seconds of the same load before it.
         key: an API key; none sends no authorization.
+        long_prompt: words of a prompt that one more request brings, a second into the measured time; what it is
+            answered does not count. 0: there is no such request.
     """
 
     url: str
@@ -45,6 +49,7 @@ class StreamLoad:
     seconds: float
     warm_up: float = 2.0
     key: str | None = None
+    long_prompt: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class StreamRun:
         place = urlsplit(load.url)
         self._host, self._port = place.hostname or "127.0.0.1", place.port or 80
         self._path = f"{place.path}/chat/completions"
-        self._numbers = count()
+        self._numbers = itertools.count()
         self._answers: list[Answer] = []
         self._start = self._end = 0.0
 
@@ -114,6 +119,8 @@ class StreamRun:
             async with asyncio.timeout(allowed), asyncio.TaskGroup() as workers:
                 for _ in range(self._load.streams):
                     workers.create_task(self._work())
+                if self._load.long_prompt:
+                    workers.create_task(self._bring_long_prompt())
         except TimeoutError:
             raise BadAnswer(f"some answers did not end within {allowed:g} s") from None
         except ExceptionGroup as failures:
@@ -121,17 +128,28 @@ class StreamRun:
         return summed_up(self._answers, self._start, self._end)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         # Every worker goes on to the end of its last answer, so that the load stays whole for the measured time.
         while time.perf_counter() < self._end:
-            # Connections are not used again: llama.cpp's server is slower with kept ones.
-            _, connection = await loop.create_connection(TimedConnection, self._host, self._port)
-            try:
-                begun = time.perf_counter()
-                body = await connection.ask(_encode(self._load, self._path, next(self._numbers)))
-            finally:
-                connection.close()
-            self._answers.append(Answer(begun, connection.arrivals, tokens_in(body)))
+            number = next(self._numbers)
+            topic = _TOPICS[number % len(_TOPICS)]
+            text = f"Number {number}: write a long story about {topic}, with many details."
+            self._answers.append(await self._ask(text, self._load.tokens))
+
+    async def _bring_long_prompt(self) -> None:
+        await asyncio.sleep(self._load.warm_up + 1)
+        words = itertools.islice(itertools.cycle(_WORDS), self._load.long_prompt)
+        await self._ask(f"Which of these words is the longest? {' '.join(words)}", 1)
+
+    async def _ask(self, text: str, tokens: int) -> Answer:
+        loop = asyncio.get_running_loop()
+        # Connections are not used again: llama.cpp's server is slower with kept ones.
+        _, connection = await loop.create_connection(TimedConnection, self._host, self._port)
+        try:
+            begun = time.perf_counter()
+            body = await connection.ask(_encode(self._load, self._path, text, tokens))
+        finally:
+            connection.close()
+        return Answer(begun, connection.arrivals, tokens_in(body))
 
 
 def summed_up(answers: Sequence[Answer], start: float, end: float) -> StreamSample:
@@ -143,7 +161,9 @@ def summed_up(answers: Sequence[Answer], start: float, end: float) -> StreamSamp
     inside = [one for one in answers if one.arrivals and one.arrivals[-1] > start and one.begun < end]
     if not inside:
         raise BadAnswer("no answer was finished in the measured time")
-    gaps = [max((later - earlier for earlier, later in pairwise(one.arrivals)), default=0.0) for one in inside]
+    gaps = [
+        max((later - earlier for earlier, later in itertools.pairwise(one.arrivals)), default=0.0) for one in inside
+    ]
     tokens = sum(one.tokens * _share(one, start, end) for one in inside)
     return StreamSample(
         answers=len(inside),
@@ -181,15 +201,14 @@ def _share(one: Answer, start: float, end: float) -> float:
     return share(first, last, start, end) if last > first else float(start <= first < end)
 
 
-def _encode(load: StreamLoad, path: str, number: int) -> bytes:
-    topic = _TOPICS[number % len(_TOPICS)]
+def _encode(load: StreamLoad, path: str, text: str, tokens: int) -> bytes:
     body = {
         "model": load.model,
         "messages": [
             {"role": "system", "content": _SYSTEM},
-            {"role": "user", "content": f"Number {number}: write a long story about {topic}, with many details."},
+            {"role": "user", "content": text},
         ],
-        "max_tokens": load.tokens,
+        "max_tokens": tokens,
         "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},
