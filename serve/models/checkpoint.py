@@ -6,16 +6,27 @@ The weights are dequantized, so they have the GGUF's precision and not the origi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from serve.models.errors import SourceFailed
 from serve.models.manifest import FileRecord, record_of
 from serve.models.place import Place, files_in, remove_any
+from serve.models.space import require_space
 from serve.models.wanted import WantedFile
 
 _LIBRARIES = ("torch", "transformers", "gguf", "safetensors")
+#: Key of a GGUF -> the tokenizer's special token that it gives. transformers 5.17 confuses some of them.
+_SPECIAL_TOKENS = {
+    "tokenizer.ggml.bos_token_id": "bos_token",
+    "tokenizer.ggml.eos_token_id": "eos_token",
+    "tokenizer.ggml.unknown_token_id": "unk_token",
+    "tokenizer.ggml.padding_token_id": "pad_token",
+}
 
 
 def require_libraries() -> None:
@@ -27,38 +38,70 @@ def require_libraries() -> None:
         )
 
 
-def make_checkpoint(gguf: Path, place: Place, dtype: str) -> tuple[list[FileRecord], dict[str, str]]:
+def make_checkpoint(
+    gguf: Path, place: Place, dtype: str, *, progress: bool
+) -> tuple[list[FileRecord], dict[str, str]]:
     """Make the checkpoint in ``place``, whole or not at all; gives its files and the versions of what made it.
 
     Raises:
-        SourceFailed: transformers cannot read the file.
+        SourceFailed: there is no space, or transformers cannot read the file.
     """
     remove_any(place.parts)
-    place.parts.mkdir()
+    alone, made = place.parts / "gguf", place.parts / "made"
     try:
-        _convert(gguf, place.parts, dtype)
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, AttributeError) as failure:
-        reason = str(failure).strip().partition("\n")[0]
-        raise SourceFailed(f"transformers cannot make a checkpoint of it: {reason}") from failure
-    remove_any(place.path)
-    place.parts.replace(place.path)
+        alone.mkdir(parents=True)
+        # In a folder of its own: transformers would also read the config of another model beside it.
+        (alone / "model.gguf").symlink_to(gguf)
+        with _progress_bars(progress):
+            _convert(alone, made, dtype)
+        remove_any(place.path)
+        made.replace(place.path)
+    finally:
+        remove_any(place.parts)
     records = [_record(file, file.relative_to(place.path).as_posix()) for file in files_in(place.path)]
     return records, {name: version(name) for name in _LIBRARIES}
 
 
-def _convert(gguf: Path, folder: Path, dtype: str) -> None:
+def _convert(source: Path, target: Path, dtype: str) -> None:
     # Heavy, and needed by this function alone.
     import torch
+    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype))
-    # They say that the weights are quantized, which is no longer true.
+    kind: torch.dtype = getattr(torch, dtype)
+    options: dict[str, Any] = {"gguf_file": "model.gguf", "local_files_only": True}
+    try:
+        reader = GGUFReader(source / "model.gguf")
+        require_space(source, sum(int(tensor.n_elements) for tensor in reader.tensors) * kind.itemsize)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=kind, **options)
+    except SourceFailed:
+        raise
+    except Exception as failure:
+        reason = str(failure).strip().partition("\n")[0]
+        raise SourceFailed(f"transformers cannot make a checkpoint of it: {reason}") from failure
+    for key, name in _SPECIAL_TOKENS.items():
+        if key in reader.fields:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(int(reader.fields[key].contents())))
+    # These say that the weights are quantized, which is no longer true.
     for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
         if hasattr(owner, name):
             delattr(owner, name)
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _progress_bars(shown: bool) -> Iterator[None]:
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
+    switch[shown]()
+    try:
+        yield
+    finally:
+        switch[before]()
 
 
 def _record(path: Path, name: str) -> FileRecord:

@@ -3,19 +3,20 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from serve.models.checkpoint import make_checkpoint, require_libraries
 from serve.models.errors import ModelSourceError, SourceFailed, WrongContent, no_source
+from serve.models.local import discard
 from serve.models.manifest import FileRecord, checked, ready_path, record_of, write_manifest
 from serve.models.partial import PartialFile
 from serve.models.place import Place, files_in, locked, remove_any, user_path
 from serve.models.progress import BarReporter, LogReporter, Reporter, size_text
 from serve.models.sources import Download, download_of
 from serve.models.sources.hub import HubDownload
-from serve.models.space import bytes_here, require_space
+from serve.models.space import bytes_here, require_space, require_space_for
 from serve.models.wanted import WantedFile, listed, pin_of
 from serve.settings.weights import FolderSettings, FolderSource, GgufSource, Source, Weights
 
@@ -58,6 +59,22 @@ def fetch(model_id: str, weights: Weights, *, progress: bool, root: Path | None 
         reason = failure.strerror or str(failure)
         raise ModelSourceError(f"{model_id}: cannot keep files in {place.folder}: {reason}") from failure
     return entry_of(model_id, weights, path)
+
+
+def fetch_all(
+    models: Mapping[str, Weights], *, progress: bool, root: Path | None = None
+) -> Iterator[tuple[str, Path | ModelSourceError]]:
+    """Fetch several models, one after the other; gives each one's id with where it lies, or with why it failed.
+
+    Raises:
+        ModelSourceError: before anything is fetched, when they do not all fit on the disk.
+    """
+    require_space_for(models, root=root)
+    for model_id, weights in models.items():
+        try:
+            yield model_id, fetch(model_id, weights, progress=progress, root=root)
+        except ModelSourceError as failure:
+            yield model_id, failure
 
 
 def entry_of(model_id: str, weights: Weights, path: Path) -> Path:
@@ -165,16 +182,20 @@ class _Fetch:
     def _from_gguf(self, gguf: GgufSource, pin: str | None) -> Path:
         """A checkpoint, made here from a GGUF file."""
         require_libraries()
+        progress = isinstance(self._reporter, BarReporter)
+        own = Place(self._place.folder, gguf.name)
+        put_there = own.path.exists()
         try:
-            file = fetch(
-                self._model_id, gguf, progress=isinstance(self._reporter, BarReporter), root=self._place.folder.parent
-            )
+            file = fetch(self._model_id, gguf, progress=progress, root=self._place.folder.parent)
         except ModelSourceError as failure:
             raise SourceFailed(str(failure).removeprefix(f"{self._model_id}: ")) from failure
         self._note(f"making a {gguf.dtype} checkpoint of {file}")
-        records, made_with = make_checkpoint(file, self._place, gguf.dtype)
+        records, made_with = make_checkpoint(file, self._place, gguf.dtype, progress=progress)
         source = f"made from {gguf.file} (sha256:{gguf.sha256}) as {gguf.dtype}"
         write_manifest(self._place, self._place.path, records, source, pin=pin, made_with=made_with)
+        if not put_there:
+            with locked(own, lambda: None):
+                discard(own)  # It was fetched for this alone.
         return self._place.path
 
     def _download_listed(self, download: HubDownload, pin: str | None) -> Path:
@@ -193,10 +214,7 @@ class _Fetch:
         done = total - sum(file.bytes for file in missing)
         here = done + sum(bytes_here(self._place, file) for file in missing)
         extra = download.extra_space(sum(file.bytes for file in missing))
-        try:
-            require_space(self._place.folder, total - here + extra)
-        except ModelSourceError as failure:
-            raise SourceFailed(str(failure)) from failure
+        require_space(self._place.folder, total - here + extra)
         if here < total:
             left = f", {size_text(here)} are here already" if here else ""
             self._note(f"fetching {size_text(total)} from {download.label}{left}")

@@ -66,6 +66,9 @@ class PartialFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self.size == 0 < self.wanted.bytes:
+            self._part.unlink()
+            self._origin.unlink(missing_ok=True)
 
     def _take_up(self) -> None:
         if os.fstat(self._file.fileno()).st_size > self.wanted.bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import TypeVar
 
 from serve.models.errors import Interrupted, SourceFailed
@@ -33,5 +33,5 @@ def with_tries(attempt: Callable[[], T], label: str, note: Callable[[str], None]
             pause = _BACKOFF_SECONDS * 2 ** (_TRIES - 1 - tries_left) if wait is None else wait
             after = f" after {wait:.0f} s" if wait else ""
             note(f"{label}: {reason}; trying again{after}")
-            time.sleep(pause)
+            sleep(pause)
     raise SourceFailed(f"{reason} ({_TRIES} tries)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,10 +62,9 @@ class UriSource:
         with_tries(lambda: self._try(part), self.label, note)
 
     def _try(self, part: PartialFile) -> None:
-        name = part.wanted.name
+        path, etag = self._find(part)
         # Not quoted, unlike a URL: here each character stands for itself.
-        address = f"{self.address.rstrip('/')}/{name}" if name else self.address
-        store, path, etag = self._find(address, part.wanted.bytes)
+        address = _below(self.address, part.wanted.name)
         origin = part.origin()
         if part.size and origin is not None and origin.source == address and origin.etag != etag:
             part.restart()
@@ -72,18 +72,18 @@ class UriSource:
         while part.size < part.wanted.bytes:
             end = min(part.size + _RANGE, part.wanted.bytes)
             try:
-                chunk: bytes = store.cat_file(path, start=part.size, end=end)
+                chunk: bytes = self._store.cat_file(path, start=part.size, end=end)
             except Exception as failure:
                 raise Interrupted(f"{_reason(failure)} after {part.size} of {part.wanted.bytes} bytes") from failure
             if not chunk:
                 raise Interrupted(f"it ended after {part.size} of {part.wanted.bytes} bytes")
             part.write(chunk)
 
-    def _find(self, address: str, size: int) -> tuple[fsspec.AbstractFileSystem, str, str | None]:
-        """The file system of an address, the file's path in it, and the file's version if the store tells."""
+    def _find(self, part: PartialFile) -> tuple[str, str | None]:
+        """The path of a file in the file system, and its version if the store tells."""
         try:
-            store, path = url_to_fs(address, skip_instance_cache=True, **self._options)
-            info = store.info(path)
+            path = _below(self._root, part.wanted.name)
+            info = self._store.info(path)
         except ImportError as failure:
             raise SourceFailed(self._what_to_install(failure)) from failure
         except FileNotFoundError:
@@ -92,16 +92,35 @@ class UriSource:
             raise SourceFailed(_reason(failure)) from failure
         if info["type"] != "file":
             raise SourceFailed("that is no file")
-        if info["size"] != size:
-            raise SourceFailed(f"the file there has {info['size']} bytes, expected {size}")
+        if info["size"] != part.wanted.bytes:
+            raise SourceFailed(f"the file there has {info['size']} bytes, expected {part.wanted.bytes}")
         etag = info.get("ETag", info.get("etag"))
-        return store, path, str(etag) if etag else None
+        return path, str(etag) if etag else None
+
+    @cached_property
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The file system, and the address's path in it. Not fsspec's cached one, so that credentials that were
+        set since then count."""
+        store, path = url_to_fs(self.address, skip_instance_cache=True, **self._options)
+        return store, path
+
+    @property
+    def _store(self) -> fsspec.AbstractFileSystem:
+        return self._opened[0]
+
+    @property
+    def _root(self) -> str:
+        return self._opened[1]
 
     def _what_to_install(self, failure: ImportError) -> str:
         extra = EXTRAS.get(self._protocol)
         if extra is None:
             return f"a package for {self._protocol}:// is missing: {_first_line(failure)}"
         return f"a package for {self._protocol}:// is missing; install it with: pip install 'groupqwen[{extra}]'"
+
+
+def _below(address: str, name: str) -> str:
+    return f"{address.rstrip('/')}/{name}" if name else address
 
 
 def _reason(failure: Exception) -> str:

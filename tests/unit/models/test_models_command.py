@@ -38,7 +38,7 @@ def test_a_model_that_fails_does_not_keep_the_others_from_their_turn(
     told = capsys.readouterr()
     reason = "no source gave the file (/no/such/file: there is no such file)"
     assert told.err.splitlines()[0] == f"error: lost: {reason}"
-    assert told.out.splitlines() == [f"tiny: {root}/tiny/model.gguf", "echo: needs no file"]
+    assert told.out.splitlines() == ["echo: needs no file", f"tiny: {root}/tiny/model.gguf"]
 
 
 def test_fetch_with_no_names_takes_the_whole_config(config: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,10 +65,10 @@ def test_list_shows_every_state(root: Path, config: str, site: Site, capsys: pyt
     assert main(["list", "--config", config]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        ["MODEL", "STATE", "SIZE", "WHERE"],
-        ["tiny", "ready", "1.0", "MB", f"{root}/tiny/model.gguf"],
-        ["lost", "absent", "1.0", "MB", f"{root}/lost/model.gguf"],
-        ["older", "ready,", "not", "in", "the", "config", "1.0", "MB", f"{root}/older/model.gguf"],
+        ["MODEL", "STATE", "SIZE", "SOURCE", "WHERE"],
+        ["tiny", "ready", "1.0", "MB", site.url, f"{root}/tiny/model.gguf"],
+        ["lost", "absent", "1.0", "MB", "path", f"{root}/lost/model.gguf"],
+        ["older", "ready,", "not", "in", "the", "config", "1.0", "MB", site.url, f"{root}/older/model.gguf"],
     ]
 
 
@@ -83,14 +83,14 @@ def test_list_says_when_the_config_asks_for_another_file(
 
 def test_remove_needs_no_config(root: Path, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     local_path("tiny", weights_of({"url": site.url}))
-    assert main(["remove", "tiny"]) == 0
+    assert main(["remove", "--yes", "tiny"]) == 0
     assert capsys.readouterr().out == "tiny: 1.0 MB freed\n"
     assert not (root / "tiny" / "model.gguf").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["download"], ["fetch", "--handlers"], ["remove"], ["list", "tiny"], ["fetch", "--config"]],
+    [[], ["download"], ["fetch", "--handlers"], ["remove"], ["remove", "tiny"], ["fetch", "--config"]],
     ids=" ".join,
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_remove_of_a_model_that_is_not_here_exits_with_2_and_removes_nothing(
 ) -> None:
     local_path("tiny", weights_of({"url": site.url}))
     with pytest.raises(SystemExit) as caught:
-        main(["remove", "tiny", "other"])
+        main(["remove", "--yes", "tiny", "other"])
     assert caught.value.code == 2
     assert (root / "tiny" / "model.gguf").exists()
 

@@ -31,8 +31,10 @@ class Site:
         length: say how long the body is.
         cuts: for each request in turn, after how many bytes to cut the connection.
         statuses: for each request in turn, the status of an answer with no file in it.
+        error_headers: headers of those answers.
         shift: resume that many bytes away from where it was asked.
         redirect: where to send every request.
+        redirect_headers: headers beside it.
         pause: seconds to wait before each piece of the body.
         hold: bytes of the body after which to wait for ``go``.
         go: set to let held answers go on.
@@ -46,8 +48,10 @@ class Site:
     length: bool = True
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    error_headers: dict[str, str] = field(default_factory=dict)
     shift: int = 0
     redirect: str | None = None
+    redirect_headers: dict[str, str] = field(default_factory=dict)
     pause: float = 0.0
     hold: int | None = None
     go: Event = field(default_factory=Event)
@@ -75,12 +79,17 @@ class _Handler(BaseHTTPRequestHandler):
         site.asked.append((self.path, dict(self.headers)))
         if site.redirect:
             self.send_response(302)
+            for name, value in site.redirect_headers.items():
+                self.send_header(name, value)
             self.send_header("Location", site.redirect)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         if site.statuses:
-            self.send_error(site.statuses.pop(0))
+            self.send_response(site.statuses.pop(0))
+            for name, value in {"Content-Length": "0", **site.error_headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
             return
         page = Page(site.content) if site.pages is None else site.pages.get(self.path)
         if page is None:
