@@ -35,9 +35,10 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
         LaunchError, SettingsError, ModelSourceError: with one line that says what to do.
     """
     raw, group = with_port(config, port)
-    for model in group.models:
-        if model.weights is not None:
-            models.fetch(model.id, model.weights, progress=True)
+    weights = {model.id: model.weights for model in group.models if model.weights is not None}
+    fetched = dict(models.fetch_all(weights, progress=True))
+    if failures := [str(failure) for failure in fetched.values() if isinstance(failure, models.ModelSourceError)]:
+        raise LaunchError("\n".join(failures))
     http_port = group.file.http_options.port
     running = folder.read()
     if running is not None and running.http_port != http_port:

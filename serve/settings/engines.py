@@ -70,3 +70,6 @@ ENGINES: dict[str, type[Settings]] = {
 
 #: Handlers that load a weights file named in the config.
 NEEDS_WEIGHTS = frozenset({"llamacpp"})
+
+#: Handlers that load one file; of a folder they load the file that ``entry`` names.
+LOADS_A_FILE = frozenset({"llamacpp"})

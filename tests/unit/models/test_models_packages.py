@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,7 @@ import pytest
 from serve.models import ModelSourceError, fetch, local_path
 from tests.unit.models.files import CONTENT, OTHER, manifest_of, names_in, weights_of
 from tests.unit.models.web import Site, serving
-
-
-def build_wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
-    """A wheel of version 1.0 that holds ``members``; a wheel is a zip with some metadata."""
-    folder.mkdir(exist_ok=True)
-    wheel = folder / f"{name}-1.0-py3-none-any.whl"
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member, content in members.items():
-            archive.writestr(member, content)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return wheel
+from tests.unit.models.wheels import build_wheel, use_index
 
 
 def packages(*files: tuple[str, str]) -> dict[str, list[dict[str, str]]]:
@@ -37,9 +23,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that pip takes wheels from, and from nowhere else."""
     folder = tmp_path / "index"
     folder.mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    use_index(monkeypatch, folder)
     return folder
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from serve.models import ModelSourceError, local_path, remove, verify
-from tests.unit.models.files import CONTENT, names_in, weights_of, write_config
-from tests.unit.models.web import Site
+from tests.unit.models.files import CONTENT, FILES, contents, folder_of, names_in, weights_of, write_config
+from tests.unit.models.web import Page, Site, serving
 
 _WAITING = "another process is fetching tiny; waiting\n"
 
@@ -145,3 +145,29 @@ def test_threads_of_one_process_fetch_once(root: Path, site: Site) -> None:
         paths = set(pool.map(lambda _: local_path("tiny", weights, root=root), range(8)))
     assert paths == {root / "tiny" / "model.gguf"}
     assert len(site.asked) == 1
+
+
+def test_a_killed_fetch_of_a_folder_is_taken_up_by_the_next_process(root: Path, tmp_path: Path) -> None:
+    names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    files = {name: FILES[name] for name in names}
+    pages = {f"/{name}": Page(content) for name, content in files.items()}
+    with serving(Site(pages=pages)) as site:
+        weights = folder_of({"url": f"http://127.0.0.1:{site.port}"}, files=files, entry=names[0])
+        config = write_config(tmp_path / "folder.yaml", tiny=weights.model_dump(exclude_none=True))
+        site.hold = 262_144  # In both files; the first goes on once the test has seen it.
+        with _fetching(config, root) as process:
+            _wait_for_bytes(root / "tiny" / "checkpoint.part", 200_000)
+            process.kill()
+            process.wait()
+        assert names_in(root / "tiny") == {"checkpoint.part", "checkpoint.origin"}
+        site.go.set()
+        assert contents(local_path("tiny", weights, root=root).parent) == files
+        assert [path for path, _ in site.asked] == [f"/{names[0]}", f"/{names[0]}", f"/{names[1]}"]
+        assert site.headers("Range")[0] is None and site.headers("Range")[1] is not None
+    assert names_in(root / "tiny") == {"checkpoint", "checkpoint.json"}
+
+
+def _wait_for_bytes(folder: Path, size: int) -> None:
+    """Wait until the files in a folder have so many bytes."""
+    while not folder.exists() or sum(file.stat().st_size for file in folder.iterdir()) < size:
+        time.sleep(0.01)

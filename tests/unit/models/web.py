@@ -12,6 +12,15 @@ from threading import Event, Thread
 
 
 @dataclass
+class Page:
+    """What one path answers: a status, a body, and headers beside the usual ones."""
+
+    content: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass
 class Site:
     """What a server serves, and what it was asked for.
 
@@ -22,25 +31,31 @@ class Site:
         length: say how long the body is.
         cuts: for each request in turn, after how many bytes to cut the connection.
         statuses: for each request in turn, the status of an answer with no file in it.
+        error_headers: headers of those answers.
         shift: resume that many bytes away from where it was asked.
         redirect: where to send every request.
+        redirect_headers: headers beside it.
         pause: seconds to wait before each piece of the body.
         hold: bytes of the body after which to wait for ``go``.
         go: set to let held answers go on.
+        pages: path -> what it answers, in place of ``content`` for every path.
         asked: the path and the headers of each request.
     """
 
-    content: bytes
+    content: bytes = b""
     ranges: bool = True
     etag: str | None = '"v1"'
     length: bool = True
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    error_headers: dict[str, str] = field(default_factory=dict)
     shift: int = 0
     redirect: str | None = None
+    redirect_headers: dict[str, str] = field(default_factory=dict)
     pause: float = 0.0
     hold: int | None = None
     go: Event = field(default_factory=Event)
+    pages: dict[str, Page] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     port: int = 0
 
@@ -64,32 +79,43 @@ class _Handler(BaseHTTPRequestHandler):
         site.asked.append((self.path, dict(self.headers)))
         if site.redirect:
             self.send_response(302)
+            for name, value in site.redirect_headers.items():
+                self.send_header(name, value)
             self.send_header("Location", site.redirect)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         if site.statuses:
-            self.send_error(site.statuses.pop(0))
+            self.send_response(site.statuses.pop(0))
+            for name, value in {"Content-Length": "0", **site.error_headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
+        page = Page(site.content) if site.pages is None else site.pages.get(self.path)
+        if page is None:
+            self.send_error(404)
             return
         start = self._start()
-        if start > len(site.content):
+        if start > len(page.content):
             self.send_error(416)
             return
-        self._head(start)
-        self._send(site.content[start:], site.cuts.pop(0) if site.cuts else None)
+        self._head(start, page)
+        self._send(page.content[start:], site.cuts.pop(0) if site.cuts else None)
 
     def _start(self) -> int:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range") in {None, self.site.etag}
         return int(asked[1]) + self.site.shift if asked and same and self.site.ranges else 0
 
-    def _head(self, start: int) -> None:
-        total = len(self.site.content)
+    def _head(self, start: int, page: Page) -> None:
+        total = len(page.content)
         if start:
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
-            self.send_response(200)
+            self.send_response(page.status)
+        for name, value in page.headers.items():
+            self.send_header(name, value)
         if self.site.length:
             self.send_header("Content-Length", str(total - start))
         if self.site.etag:
