@@ -15,7 +15,7 @@ class LlamaCppEngine(Settings):
     Attributes:
         context: tokens that one sequence may hold, prompt and answer together.
         slots: sequences that generate at once; the cache holds ``context`` tokens for each.
-        threads: processor threads for decoding; none means half of the cores, or both of two.
+        threads: processor threads for decoding; none means half of the usable cores, or both of two.
         batch: most tokens in one decode call.
         prompt_chunk: most prompt tokens in a decode call while other sequences generate, so that a long prompt
             does not freeze them.
