@@ -72,6 +72,11 @@ class Environment:
             haproxy=env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
         )
 
+    @staticmethod
+    def as_launched() -> Environment:
+        """What Ray's processes will find when ``scripts/start.sh`` starts them from this environment."""
+        return Environment.read({**SERVE_FLAGS, **os.environ})
+
     def require_internal_token(self) -> str:
         """The internal token.
 
