@@ -52,6 +52,7 @@ class Load:
         queued_tokens: prompt tokens not yet processed.
         tokens_per_second: generated tokens, averaged over the last 10 s.
         memory_bytes: what the model and its caches hold.
+        circuit_open: whether requests are refused at once, because a server that the model is on does not answer.
     """
 
     slots: int = 0
@@ -60,6 +61,7 @@ class Load:
     queued_tokens: int = 0
     tokens_per_second: float = 0.0
     memory_bytes: int = 0
+    circuit_open: bool = False
 
 
 class Handler(ABC):
@@ -108,6 +110,7 @@ HANDLERS: dict[str, str] = {
     "llamacpp": "serve.handlers.llamacpp.handler:LlamaCppHandler",
     "e5": "serve.handlers.e5:E5Handler",
     "echo": "serve.handlers.echo:EchoHandler",
+    "upstream": "serve.handlers.upstream.handler:UpstreamHandler",
 }
 
 

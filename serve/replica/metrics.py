@@ -38,6 +38,7 @@ class ReplicaMetrics:
                 ("queued_tokens", "Prompt tokens not yet processed."),
                 ("tokens_per_second", "Generated tokens a second over the last 10 s."),
                 ("memory_bytes", "Memory of the model and its caches."),
+                ("circuit_open", "1 while a server that the model is on is not asked, because it does not answer."),
             )
         }
         self._tags = {"model": model}
@@ -63,4 +64,4 @@ class ReplicaMetrics:
     def report(self, load: Load) -> None:
         """Publish how busy the replica is."""
         for name, gauge in self._load.items():
-            gauge.set(getattr(load, name), self._tags)
+            gauge.set(float(getattr(load, name)), self._tags)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serve.settings.base import Settings
+from serve.settings.upstream import UpstreamEngine
 
 
 class LlamaCppEngine(Settings):
@@ -63,6 +64,7 @@ ENGINES: dict[str, type[Settings]] = {
     "llamacpp": LlamaCppEngine,
     "e5": E5Engine,
     "echo": EchoEngine,
+    "upstream": UpstreamEngine,
 }
 
 #: Handlers that load a weights file named in the config.
