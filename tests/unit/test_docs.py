@@ -28,6 +28,13 @@ from serve.settings.gateway import (
     Timeouts,
 )
 from serve.settings.model import ModelSettings, ModelUserConfig
+from serve.settings.upstream import (
+    UpstreamBreaker,
+    UpstreamCapabilities,
+    UpstreamEngine,
+    UpstreamRetries,
+    UpstreamTimeouts,
+)
 from serve.settings.weights import HubSource, PackageFile, Source, WeightsSettings
 from tests.group import config, echo, gateway
 
@@ -59,6 +66,11 @@ TABLES: dict[str, type[BaseModel]] = {
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
     "engine of e5": E5Engine,
+    "engine of upstream": UpstreamEngine,
+    "upstream capabilities": UpstreamCapabilities,
+    "upstream timeouts": UpstreamTimeouts,
+    "upstream retries": UpstreamRetries,
+    "upstream breaker": UpstreamBreaker,
 }
 
 

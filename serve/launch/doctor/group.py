@@ -13,6 +13,7 @@ import psutil
 from sqlalchemy.exc import DBAPIError
 
 from serve.devices.llama import why_not_loaded
+from serve.handlers.upstream.key import Key
 from serve.launch.doctor.check import Check
 from serve.launch.ray_node import port_open
 from serve.launch.run_folder import DASHBOARD_PORT, RAY_PORT, RunFolder, haproxy_program, is_ray
@@ -22,7 +23,9 @@ from serve.models.place import Place, user_path
 from serve.models.progress import size_text
 from serve.settings.config import GroupConfig
 from serve.settings.environment import Environment
+from serve.settings.errors import SettingsError
 from serve.settings.model import ModelSettings
+from serve.settings.upstream import UpstreamEngine
 from serve.store.look import look
 
 #: Handler -> the library that its engine is. llama.cpp is looked at with the node.
@@ -39,6 +42,7 @@ def group_checks(group: GroupConfig, environment: Environment) -> list[Check]:
     return [
         *models(group.models, environment.models_dir),
         *engines(sorted({model.handler for model in group.models})),
+        *keys(group.models),
         database(environment.database_url, group.file.http_options.host),
         *ports(environment, group.file.http_options.port),
         haproxy(environment, haproxy_program()),
@@ -117,6 +121,21 @@ def engine(handler: str, library: str) -> Check:
         do = "install it into .venv, or take models of this handler out of the config"
         return Check(name, "fix", why_not_loaded(library, result), do)
     return Check(name, "ok", f"{library} can be imported")
+
+
+def keys(wanted: Iterable[ModelSettings]) -> list[Check]:
+    """Whether the keys of other servers are where the config says."""
+    return [key(model.id, model.engine) for model in wanted if isinstance(model.engine, UpstreamEngine)]
+
+
+def key(model: str, engine: UpstreamEngine) -> Check:
+    """Whether the key of one server can be read; the server is not asked."""
+    where = engine.key_env or engine.key_file
+    try:
+        Key(engine)
+    except SettingsError as error:
+        return Check(f"key of {model}", "fix", str(error), "set it, or correct key_env or key_file in the config")
+    return Check(f"key of {model}", "ok", f"in {where}" if where else "none, and none is asked for")
 
 
 def database(url: str, host: str) -> Check:

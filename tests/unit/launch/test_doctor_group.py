@@ -107,6 +107,20 @@ def test_a_library_that_cannot_be_imported_must_be_fixed() -> None:
     assert doctor.engine("x", "json").state == "ok"
 
 
+def test_the_key_of_another_server_must_be_there_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = {"base_url": "http://localhost/v1", "model": "theirs"}
+    named = ModelSettings.model_validate(
+        {"id": "m", "handler": "upstream", "engine": {**engine, "key_env": "OTHER_KEY"}}
+    )
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    (found,) = doctor.keys([named, ModelSettings(id="n", handler="echo")])
+    assert (found.state, "OTHER_KEY is not set" in found.seen) == ("fix", True)
+    monkeypatch.setenv("OTHER_KEY", "sk-hunter2")
+    assert doctor.keys([named]) == [Check("key of m", "ok", "in OTHER_KEY")]
+    open_ = ModelSettings.model_validate({"id": "m", "handler": "upstream", "engine": engine})
+    assert doctor.keys([open_])[0].state == "ok"
+
+
 def url(folder: Path) -> str:
     """A SQLite database in a folder."""
     return f"sqlite:///{folder / 'group.db'}"
