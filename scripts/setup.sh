@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the group into it; `scripts/setup.sh test` adds what the tests need. Safe to run twice.
+# Makes .venv and installs the group into it; `scripts/setup.sh test` adds what the tests need, and
+# `scripts/setup.sh --empty` installs nothing. Safe to run twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+empty=""
+if [ "${1:-}" = "--empty" ]; then
+    empty="yes"
+    shift
+fi
 extra="${1:-}"
 package="-e .${extra:+[$extra]}"
 stamp=".venv/.installed${extra:+-$extra}"
@@ -20,7 +26,7 @@ find_python() {
     return 1
 }
 
-if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+if [ -z "$empty" ] && { ! command -v cc >/dev/null || ! command -v c++ >/dev/null; }; then
     echo "error: a C and C++ compiler is needed to build llama.cpp (Debian: apt-get install build-essential)" >&2
     exit 1
 fi
@@ -29,6 +35,9 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python="$(find_python)"
     echo "making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv
+fi
+if [ -n "$empty" ]; then
+    exit 0
 fi
 fingerprint="$(cksum < pyproject.toml) $(.venv/bin/python --version)"
 # What was installed with an extra has everything that is wanted without it.

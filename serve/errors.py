@@ -14,6 +14,7 @@ GroupQwenError
 │   └── QueueFull
 ├── InternalError            500
 ├── UpstreamFailed           502
+│   └── UpstreamTimeout      504
 └── Unavailable              503, Retry-After
     └── ModelStarting
 
@@ -173,6 +174,13 @@ class UpstreamFailed(GroupQwenError):
 
     status = 502
     default_code = "upstream_failed"
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """A server that the answer depends on did not answer in time."""
+
+    status = 504
+    default_code = "upstream_timeout"
 
 
 class Unavailable(GroupQwenError):

@@ -53,6 +53,7 @@ class Load:
         tokens_per_second: generated tokens, averaged over the last 10 s.
         prompt_tokens_per_second: how quickly prompts are processed while there are any; 0 before the first.
         memory_bytes: what the model and its caches hold. cache_use: the part of the cache that is taken, 0 to 1.
+        circuit_open: whether requests are refused at once, because a server that the model is on does not answer.
     """
 
     slots: int = 0
@@ -63,6 +64,7 @@ class Load:
     prompt_tokens_per_second: float = 0.0
     memory_bytes: int = 0
     cache_use: float = 0.0
+    circuit_open: bool = False
 
 
 class Handler(ABC):
@@ -111,6 +113,7 @@ HANDLERS: dict[str, str] = {
     "llamacpp": "serve.handlers.llamacpp.handler:LlamaCppHandler",
     "e5": "serve.handlers.e5:E5Handler",
     "echo": "serve.handlers.echo:EchoHandler",
+    "upstream": "serve.handlers.upstream.handler:UpstreamHandler",
 }
 
 

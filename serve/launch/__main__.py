@@ -1,48 +1,25 @@
-"""``python -m serve.launch up|down``: what ``scripts/start.sh`` and ``scripts/stop.sh`` run."""
+"""``python -m serve.launch up|down|doctor``: what ``scripts/start.sh`` and ``scripts/stop.sh`` run."""
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import time
 from pathlib import Path
-from types import FrameType
-
-from filelock import FileLock, Timeout
-
-from serve.launch import group
-from serve.launch.errors import LaunchError
-from serve.launch.progress import say
-from serve.launch.run_folder import DASHBOARD_PORT, RunFolder
-from serve.models import ModelSourceError
-from serve.settings.config import GroupConfig, load
-from serve.settings.environment import Environment
-from serve.settings.errors import SettingsError
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "local.yaml"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Start or stop the group; 0 when it worked, 1 with one line on standard error when not."""
+    """Run one command; gives the exit code."""
     options = _parser().parse_args(argv)
-    try:
-        folder = RunFolder(Environment.read())
-        with FileLock(folder.lock, timeout=0):
-            if options.command == "down":
-                return _down(folder)
-            load(options.config)
-            _show(group.start(folder, options.config, options.port), folder)
-    except Timeout:
-        sys.stderr.write("error: another start or stop of this group is running\n")
-        return 1
-    except (LaunchError, SettingsError, ModelSourceError, OSError) as error:
-        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped by Ctrl-C; scripts/stop.sh ends what has been started\n")
-        return 130
-    return _stay(folder) if options.foreground else 0
+    # Each command imports its own: the doctor also works where no package is installed yet.
+    if options.command == "doctor":
+        from serve.launch.doctor.examine import run as examine
+
+        return examine(options.config, options.port)
+    from serve.launch.commands import run
+
+    return run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,64 +28,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="fetch the models, start Ray, deploy, wait until every model answers")
-    up.add_argument("config", nargs="?", type=Path, default=DEFAULT_CONFIG, help="a Serve config file")
-    up.add_argument("--port", type=int, help="HTTP port, in place of the config's")
     up.add_argument("--foreground", action="store_true", help="stay, and stop the group on Ctrl-C")
+    doctor = commands.add_parser("doctor", help="look at this node and a config, and say what to fix; starts nothing")
+    for command in (up, doctor):
+        command.add_argument("config", nargs="?", type=Path, default=DEFAULT_CONFIG, help="a Serve config file")
+        command.add_argument("--port", type=int, help="HTTP port, in place of the config's")
     commands.add_parser("down", help="stop the group and the Ray that was started for it")
     return parser
-
-
-def _down(folder: RunFolder) -> int:
-    running = folder.read()
-    if running is None:
-        say("nothing runs")
-        return 0
-    group.stop(folder, running)
-    return 0
-
-
-def _stay(folder: RunFolder) -> int:
-    """Wait for a signal or for Ray's end, then stop the group."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
-    say("running; Ctrl-C stops the group")
-    while not asked and folder.read() is not None:
-        time.sleep(0.5)
-    with FileLock(folder.lock):
-        running = folder.read()
-        if running is None:
-            sys.stderr.write(f"error: Ray has ended by itself; its output is in {folder.ray_log}\n")
-            return 1
-        group.stop(folder, running)
-    return 0
-
-
-def _show(started: GroupConfig, folder: RunFolder) -> None:
-    base = f"http://127.0.0.1:{started.file.http_options.port}"
-    ids = ", ".join(model.id for model in started.models)
-    say(f"""
-The group is ready: {ids}
-
-  API            {base}/v1
-  reference      {base}/docs
-  Ray dashboard  http://127.0.0.1:{DASHBOARD_PORT}   (token: {folder.path / "ray_token"})
-
-Try it:
-
-  curl -s {base}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
-
-For `serve deploy`, `serve status` and `ray job submit` in a shell of your own:
-
-  source {folder.env_file}
-
-Stop everything: scripts/stop.sh""")
 
 
 if __name__ == "__main__":

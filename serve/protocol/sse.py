@@ -25,6 +25,11 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that is not complete yet."""
+        return len(self._rest)
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The data of each event that ``chunk`` completes."""
         text = self._rest + chunk

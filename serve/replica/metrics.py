@@ -41,6 +41,7 @@ class ReplicaMetrics:
                 ("prompt_tokens_per_second", "How quickly prompts are processed while there are any."),
                 ("memory_bytes", "Memory of the model and its caches."),
                 ("cache_use", "The part of the cache that is taken, 0 to 1."),
+                ("circuit_open", "1 while a server that the model is on is not asked, because it does not answer."),
             )
         }
         self._tags = {"model": model}
@@ -66,4 +67,4 @@ class ReplicaMetrics:
     def report(self, load: Load) -> None:
         """Publish how busy the replica is."""
         for name, gauge in self._load.items():
-            gauge.set(getattr(load, name), self._tags)
+            gauge.set(float(getattr(load, name)), self._tags)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serve.settings.base import Settings
+from serve.settings.upstream import UpstreamEngine
 
 
 class LlamaCppEngine(Settings):
@@ -15,7 +16,7 @@ class LlamaCppEngine(Settings):
     Attributes:
         context: tokens that one sequence may hold, prompt and answer together.
         slots: sequences that generate at once; the cache holds ``context`` tokens for each.
-        threads: processor threads for decoding; none means half of the cores, or both of two.
+        threads: processor threads for decoding; none means half of the usable cores, or both of two.
         batch: most tokens in one decode call.
         prompt_pause_ms: how long the prompt tokens in a decode call may take while other sequences are under way, so
             that a long prompt does not freeze them; as many are taken as fit by the speed measured so far, but at
@@ -66,6 +67,7 @@ ENGINES: dict[str, type[Settings]] = {
     "llamacpp": LlamaCppEngine,
     "e5": E5Engine,
     "echo": EchoEngine,
+    "upstream": UpstreamEngine,
 }
 
 #: Handlers that load a weights file named in the config.

@@ -72,6 +72,11 @@ class Environment:
             haproxy=env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
         )
 
+    @staticmethod
+    def as_launched() -> Environment:
+        """What Ray's processes will find when ``scripts/start.sh`` starts them from this environment."""
+        return Environment.read({**SERVE_FLAGS, **os.environ})
+
     def require_internal_token(self) -> str:
         """The internal token.
 
@@ -84,3 +89,18 @@ class Environment:
                 " to one secret on every node before `ray start`"
             )
         return self.internal_token
+
+
+def read_secret(name: str) -> str:
+    """The secret in the variable that a config names.
+
+    Raises:
+        SettingsError: it is not set where this process runs, or empty.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise SettingsError(
+            f"the environment variable {name} is not set where Ray runs; export it before scripts/start.sh, or before"
+            " `ray start` on every node"
+        )
+    return value

@@ -99,7 +99,7 @@ class Keys:
 
     async def count(self) -> int:
         """How many keys are valid now."""
-        query = select(func.count()).select_from(KeyRow).where(_valid(utc_now()))
+        query = select(func.count()).select_from(KeyRow).where(valid_at(utc_now()))
         return await self._database.read(lambda session: session.scalars(query).one())
 
 
@@ -110,7 +110,7 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _valid(now: datetime) -> ColumnElement[bool]:
+def valid_at(now: datetime) -> ColumnElement[bool]:
     """``Key.valid`` in SQL."""
     return KeyRow.revoked_at.is_(None) & or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > now)
 

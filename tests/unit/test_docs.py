@@ -39,6 +39,12 @@ from serve.settings.weights import (
     Source,
     WeightsSettings,
 )
+from serve.settings.upstream import (
+    UpstreamBreaker,
+    UpstreamCapabilities,
+    UpstreamEngine,
+    UpstreamRetries,
+    UpstreamTimeouts,
 from tests.group import config, echo, gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +80,11 @@ TABLES: dict[str, type[BaseModel]] = {
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
     "engine of e5": E5Engine,
+    "engine of upstream": UpstreamEngine,
+    "upstream capabilities": UpstreamCapabilities,
+    "upstream timeouts": UpstreamTimeouts,
+    "upstream retries": UpstreamRetries,
+    "upstream breaker": UpstreamBreaker,
 }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from array import array
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.devices.processor import usable_cores
 from serve.handlers.llamacpp.library import C, Pointer, recent_errors
 from serve.handlers.llamacpp.model import Model
 from serve.settings.engines import LlamaCppEngine
@@ -29,7 +29,7 @@ def default_threads() -> int:
     SmolLM2-135M Q4_1 on 2 cores, tokens/s with 1 and with 2 threads: one sequence 83 and 120, eight 113 and 190.
     Larger nodes keep half for other models, the gateway and the rest of Ray.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return cores if cores <= 2 else cores // 2
 
 

@@ -41,7 +41,7 @@ def test_every_kind_of_error_has_a_code_and_a_type_that_fits_its_status(kind: ty
 @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_the_tree_at_the_top_of_the_module_shows_every_error_with_its_status(kind: type[GroupQwenError]) -> None:
     tree = (errors.__doc__ or "").splitlines()
-    (line,) = [line for line in tree if line.split()[1:2] == [kind.__name__] or line.endswith(f"── {kind.__name__}")]
+    (line,) = [line for line in tree if kind.__name__ in line.split()]
     own_status = "status" in vars(kind) or GroupQwenError in kind.__bases__
     assert (str(kind.status) in line) == own_status
 
