@@ -28,6 +28,13 @@ from serve.settings.gateway import (
     Timeouts,
 )
 from serve.settings.model import ModelSettings, ModelUserConfig
+from serve.settings.upstream import (
+    UpstreamBreaker,
+    UpstreamCapabilities,
+    UpstreamEngine,
+    UpstreamRetries,
+    UpstreamTimeouts,
+)
 from serve.settings.weights import (
     FolderFile,
     FolderSettings,
@@ -39,12 +46,6 @@ from serve.settings.weights import (
     Source,
     WeightsSettings,
 )
-from serve.settings.upstream import (
-    UpstreamBreaker,
-    UpstreamCapabilities,
-    UpstreamEngine,
-    UpstreamRetries,
-    UpstreamTimeouts,
 from tests.group import config, echo, gateway
 
 ROOT = Path(__file__).resolve().parents[2]
