@@ -28,7 +28,6 @@ from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Waking
 from serve.logs import configure_logging
 from serve.replica.asgi import TOKEN_HEADER
-from serve.residency.node import own_ledger
 from serve.routing.policy import Policy
 from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError, parsed
@@ -83,8 +82,6 @@ class Gateway:
             Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
-        # Made before the first model that sleeps is woken, which then need not wait for it.
-        own_ledger()
         await self._members.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}

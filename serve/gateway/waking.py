@@ -114,6 +114,8 @@ class Waking:
             asking.result()
         finally:
             asking.cancel()
+        if asleep:
+            self._transport.renew()
         await self._members.look()
         while not self._members.get(model).ready:
             await asyncio.sleep(POLL_SECONDS)

@@ -18,7 +18,7 @@ from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
 from serve.residency.need import Need, need_of
-from serve.residency.node import own_ledger
+from serve.residency.node import RayLedgerLine
 from serve.residency.resident import Resident
 from serve.settings.environment import Environment
 from serve.settings.errors import parsed
@@ -37,7 +37,7 @@ class Model:
         configure_logging()
         token = Environment.read().require_internal_token()
         self._handler = handler_class(settings.handler)(settings)
-        self._resident = Resident(self._handler, own_ledger(), await asyncio.to_thread(_need, settings))
+        self._resident = Resident(self._handler, RayLedgerLine(), await asyncio.to_thread(_need, settings))
         await self._resident.start()
         self._metrics = ReplicaMetrics(settings.id)
         self._app = ReplicaApp(self._resident, token, ModelUserConfig(), self._metrics)

@@ -43,8 +43,7 @@ class Desk(LedgerLine):
 
     async def sync(self, holder: Holder, report: Report, wait: float) -> Reply:
         """Take a report, and reply as soon as there is something to say."""
-        gone = [one for one in self._ledger.holders() if not self._alive(one)]
-        self._ledger.forget(gone)
+        gone = self._forget_dead()
         changed = self._ledger.take(holder, report)
         async with self._changed:
             # Whoever waits has to look again now and then, too, because models become idle by waiting.
@@ -58,10 +57,20 @@ class Desk(LedgerLine):
                 return NOTHING
             return reply
 
-    async def reports(self) -> list[Report]:
-        """What each replica of the node said last."""
-        self._ledger.forget([one for one in self._ledger.holders() if not self._alive(one)])
+    def holders(self) -> list[Holder]:
+        """The replicas that have spoken and live."""
+        self._forget_dead()
+        return self._ledger.holders()
+
+    def reports(self) -> list[Report]:
+        """What each replica that lives said last."""
+        self._forget_dead()
         return self._ledger.reports()
+
+    def _forget_dead(self) -> list[Holder]:
+        gone = [one for one in self._ledger.holders() if not self._alive(one)]
+        self._ledger.forget(gone)
+        return gone
 
     def _reply(self, holder: Holder) -> Reply:
         if self._ledger.clock() < self._opens or holder not in self._ledger.holders():
