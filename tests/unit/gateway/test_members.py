@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from serve.gateway import members as module
 from serve.gateway.members import Members
 from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
 from serve.protocol.http import send_json
+from serve.residency.ledger import Report
 from tests.unit.gateway.group import Group, InProcess, group, running, settled
 from tests.unit.replica.models import Scripted, echo, replica
 
@@ -49,13 +50,18 @@ async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
     await send_json(send, {}, status=403)
 
 
+async def no_ledgers(nodes: Iterable[str]) -> list[Report]:
+    """Nodes without a ledger."""
+    return []
+
+
 async def found_by(transport: InProcess, *ids: str) -> Members:
     """Members that have looked once."""
 
     async def find() -> dict[str, ModelApplication]:
         return {id: running(id) for id in ids}
 
-    members = Members(transport, [(b"x-groupqwen-internal", b"internal-secret")], 60.0, find)
+    members = Members(transport, [(b"x-groupqwen-internal", b"internal-secret")], 60.0, find, no_ledgers)
     await members.start()
     return members
 
@@ -190,7 +196,7 @@ async def test_the_list_is_kept_fresh_even_after_serve_could_not_be_asked(caplog
         found: dict[str, ModelApplication] = answer
         return found
 
-    members = Members(InProcess({"well": replica(echo("well")).asgi}), [], 0.01, find)
+    members = Members(InProcess({"well": replica(echo("well")).asgi}), [], 0.01, find, no_ledgers)
     before = members.alive
     await members.start()
     await settled(members.all)
@@ -205,4 +211,4 @@ async def test_a_gateway_that_cannot_ask_serve_at_first_does_not_start() -> None
         raise OSError("no controller")
 
     with pytest.raises(OSError, match="no controller"):
-        await Members(InProcess({}), [], 60.0, find).start()
+        await Members(InProcess({}), [], 60.0, find, no_ledgers).start()
