@@ -70,13 +70,16 @@ class Waking:
             raise TooManyWaiting(model)
         self._waiting[model] += 1
         task = self._task(model)
+        clock = asyncio.get_running_loop().time
+
+        def left() -> float:
+            return max(0.0, deadline - clock())
+
         try:
-            while not task.done():
-                left = deadline - asyncio.get_running_loop().time()
-                if left <= 0:
+            while not (await asyncio.wait({task}, timeout=min(settings.keepalive, left())))[0]:
+                if not left():
                     raise WaitedTooLong(model, settings.timeout)
-                done, _ = await asyncio.wait({task}, timeout=min(left, settings.keepalive))
-                if not done and tell is not None:
+                if tell is not None:
                     await tell(model)
             task.result()
         finally:

@@ -232,9 +232,7 @@ async def group(
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
     try:
-        yield Group(
-            app, access, transport, members, store, inference, usage, metrics, waking, applications, sleep
-        )
+        yield Group(app, access, transport, members, store, inference, usage, metrics, waking, applications, sleep)
     finally:
         await members.close()
         await usage.close()

@@ -46,12 +46,11 @@ async def test_a_call_with_nothing_to_say_ends_after_its_wait() -> None:
 
 async def test_one_that_wants_room_makes_an_idle_one_hear_of_it_at_once() -> None:
     one = desk()
-    async with waiting(one, A, idle("a")) as follows:
-        async with waiting(one, B, Report("b", "waiting", 10)) as wants:
-            assert await follows == Reply(unload=True)
-            assert not wants.done()
-            await one.sync(A, Report("a", "resting", 10, on_demand=True), 0)
-            assert await wants == Reply(granted=True)
+    async with waiting(one, A, idle("a")) as follows, waiting(one, B, Report("b", "waiting", 10)) as wants:
+        assert await follows == Reply(unload=True)
+        assert not wants.done()
+        await one.sync(A, Report("a", "resting", 10, on_demand=True), 0)
+        assert await wants == Reply(granted=True)
 
 
 async def test_one_that_became_idle_is_heard_of_by_those_that_wait() -> None:

@@ -38,7 +38,7 @@ def test_a_number_may_be_one_for_all_layers_or_one_for_each(tmp_path: Path) -> N
 def test_what_is_no_gguf_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
-    with pytest.raises(NotGguf, match="model.gguf"):
+    with pytest.raises(NotGguf, match=r"model\.gguf"):
         read_header(path)
 
 

@@ -93,9 +93,8 @@ async def test_two_models_take_turns_where_only_one_fits() -> None:
     a, b = Heavy("a"), Heavy("b")
     async with node.started(a) as first, node.started(b) as second:
         assert (first.state, second.state) == ("resting", "loaded")
-        with pytest.raises(ModelResting):
-            with first.in_use():
-                pass
+        with pytest.raises(ModelResting), first.in_use():
+            pass
         await first.load()
         assert (first.state, second.state) == ("loaded", "resting")
         assert (a.loads, a.unloads, b.loads, b.unloads) == (2, 1, 1, 1)
@@ -167,7 +166,7 @@ async def test_a_model_that_cannot_be_loaded_holds_nothing_and_may_be_tried_agai
 
 
 async def test_a_model_that_can_never_fit_is_refused_at_once() -> None:
-    with pytest.raises(DoesNotFit, match="needs 9.00 GB"):
+    with pytest.raises(DoesNotFit, match=r"needs 9\.00 GB"):
         await Node(10, 1).replica(Heavy(), need=9_000_000_000).start()
 
 
@@ -181,10 +180,9 @@ async def test_a_model_that_always_stays_is_never_asked_to_go() -> None:
 
 async def test_what_a_model_can_do_is_known_while_it_rests() -> None:
     node = Node(10, 2)
-    async with node.started(Heavy("a")) as first:
-        async with node.started(Heavy("b")):
-            assert first.state == "resting"
-            assert first.capabilities.context == 77
+    async with node.started(Heavy("a")) as first, node.started(Heavy("b")):
+        assert first.state == "resting"
+        assert first.capabilities.context == 77
 
 
 async def test_a_request_that_comes_just_before_the_unloading_keeps_the_model() -> None:
