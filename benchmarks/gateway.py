@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 
 import orjson
 
@@ -26,6 +25,7 @@ from benchmarks import bare, echo, group, machine, report, rival
 from benchmarks.bars import POINTS, Point, Server
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import PATIENCE_SECONDS, Load, Sample
+from benchmarks.options import interrupt, positive_count
 from benchmarks.processes import say
 from serve.settings.environment import Environment
 
@@ -41,7 +41,9 @@ Results = dict[str, dict[Server, list[Sample]]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--seconds", type=_positive, default=2.5, help="measured time of each point (default: 2.5)")
-    parser.add_argument("--rounds", type=_count, default=5, help="how often each point is measured (default: 5)")
+    parser.add_argument(
+        "--rounds", type=positive_count, default=5, help="how often each point is measured (default: 5)"
+    )
     parser.add_argument(
         "--points",
         type=_points,
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         BenchmarkError, LaunchError, SettingsError: something could not be started or measured.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     points: list[Point] = options.points
     with_rival = not options.no_rival and any(point.rival for point in points)
     facts = {
@@ -169,21 +171,10 @@ def _folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _positive(text: str) -> float:
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
 
 

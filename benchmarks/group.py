@@ -71,8 +71,11 @@ def _application(model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(http_port: int, home: Path) -> Iterator[str]:
-    """The group on ``http_port``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key.
+def running(http_port: int, home: Path, raw: dict[str, Any] | None = None) -> Iterator[str]:
+    """A group on ``http_port``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key.
+
+    Args:
+        raw: its Serve config; that of the echo models by default.
 
     Raises:
         LaunchError: it could not be started.
@@ -82,7 +85,7 @@ def running(http_port: int, home: Path) -> Iterator[str]:
     environment = Environment.read({"GROUPQWEN_HOME": str(home)})
     folder = RunFolder(environment)
     path = home / "benchmark.yaml"
-    path.write_text(yaml.safe_dump(config(http_port), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(raw or config(http_port), sort_keys=False), encoding="utf-8")
     key = asyncio.run(_make_key(environment.database_url))
     try:
         # What starting and stopping say is progress here, not a result.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import gateway
+from benchmarks import gateway, wake
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
 from serve.settings.errors import SettingsError
@@ -29,7 +29,7 @@ class Benchmark(Protocol):
         """Measure and write the results."""
 
 
-BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway}
+BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway, "wake": wake}
 
 
 def main(argv: list[str] | None = None) -> int:

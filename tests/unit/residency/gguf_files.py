@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Value = int | float | bool | str | Sequence[int] | Sequence[str]
 
 
-def write_gguf(path: Path, values: dict[str, Value], *, version: int = 3) -> Path:
+def write_gguf(path: Path, values: Mapping[str, Value], *, version: int = 3) -> Path:
     """A file with these metadata and no tensors."""
     entries = b"".join(_string(key) + _typed(value) for key, value in values.items())
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", version, 0, len(values)) + entries)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serve.models.gguf import NotGguf, read_header
-from tests.unit.residency.gguf_files import llama, write_gguf
+from tests.unit.residency.gguf_files import Value, llama, write_gguf
 
 
 def test_values_of_every_kind_are_read(tmp_path: Path) -> None:
@@ -19,7 +19,12 @@ def test_values_of_every_kind_are_read(tmp_path: Path) -> None:
 
 
 def test_short_lists_of_numbers_are_kept_and_long_ones_and_texts_are_counted(tmp_path: Path) -> None:
-    values = {"general.architecture": "x", "x.heads": [1, 0, 2], "x.many": [1] * 5000, "x.words": ["a", "", "ß"]}
+    values: dict[str, Value] = {
+        "general.architecture": "x",
+        "x.heads": [1, 0, 2],
+        "x.many": [1] * 5000,
+        "x.words": ["a", "", "ß"],
+    }
     header = read_header(write_gguf(tmp_path / "m", values))
     assert header.own("heads") == [1, 0, 2]
     assert header.own("many") is None and header.own("words") is None

@@ -209,10 +209,8 @@ def test_a_ledger_that_begins_anew_knows_all_once_every_replica_has_spoken() -> 
 
 def test_a_change_of_state_or_from_busy_to_idle_is_told_from_a_mere_repetition() -> None:
     ledger, holder = Ledger(100), Holder(1, 0.0)
-    changes = [
-        ledger.take(holder, Report("a", state, 1, busy=busy))
-        for state, busy in (("loaded", 0), ("loaded", 0), ("loaded", 2), ("loaded", 1), ("loaded", 0), ("resting", 0))
-    ]
+    said: list[tuple[State, int]] = [("loaded", busy) for busy in (0, 0, 2, 1, 0)]
+    changes = [ledger.take(holder, Report("a", state, 1, busy=busy)) for state, busy in [*said, ("resting", 0)]]
     assert changes == [True, False, True, False, True, True]
 
 
