@@ -205,7 +205,7 @@ class Resident:
             self.state = "unloading"
             await self._sync()
             await self.handler.unload()
-            _return_memory()
+            return_memory()
             self.state = "resting"
             logger.info("model unloaded to make room", extra={"model": self._model, "freed": self._need.model})
             await self._sync()
@@ -220,7 +220,7 @@ class Resident:
             return NOTHING
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
     """Give what the C library keeps of freed memory back to the system; glibc keeps small blocks for later."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
