@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from contextvars import Context
 
 import orjson
 from starlette.types import Message, Send
@@ -93,7 +94,8 @@ class Waking:
     def _task(self, model: str) -> asyncio.Task[None]:
         task = self._tasks.get(model)
         if task is None:
-            task = self._tasks[model] = asyncio.create_task(self._bring(model))
+            # In a context of its own: Serve cancels what a request has asked of it when the request's client leaves.
+            task = self._tasks[model] = asyncio.create_task(self._bring(model), context=Context())
         return task
 
     def _leave(self, model: str) -> None:
