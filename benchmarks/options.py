@@ -1,19 +1,21 @@
-"""What the benchmarks' command lines have in common."""
+"""Types of command-line options that benchmarks share."""
 
 from __future__ import annotations
 
 import argparse
-from types import FrameType
 
 
-def positive_count(text: str) -> int:
-    """A whole number from 1, as ``argparse`` takes it."""
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Let a signal end the benchmark as Ctrl-C does."""
-    raise KeyboardInterrupt

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,14 +22,15 @@ import yaml
 
 from benchmarks import group, machine
 from benchmarks.errors import BenchmarkError
-from benchmarks.options import interrupt, positive_count
+from benchmarks.folders import temporary_folder
+from benchmarks.options import count
 from benchmarks.processes import say
 from benchmarks.report import figure, table
 from benchmarks.spread import Spread
 from serve.launch import group as launch_group
 from serve.launch.run_folder import RunFolder
 from serve.residency.group import group_memory
-from serve.settings.config import GATEWAY, check
+from serve.settings.config import check
 from serve.settings.environment import Environment
 
 SUMMARY = "from a request to the first token of a model that is not in memory"
@@ -57,7 +55,7 @@ class Woken:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--rounds", type=positive_count, default=10, help="wakes of each kind (default: 10)")
+    parser.add_argument("--rounds", type=count, default=10, help="wakes of each kind (default: 10)")
     parser.add_argument("--port", type=int, default=8100, help="the group's port (default: 8100)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="append the table to this file, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number to this file")
@@ -69,13 +67,10 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         BenchmarkError, LaunchError, SettingsError: something could not be started or measured.
     """
-    signal.signal(signal.SIGTERM, interrupt)
     facts = {**machine.facts(), "measured": f"rounds: {options.rounds}, one request at a time, streamed"}
     group.require_no_ray(options.port)
-    # The files are large and checked by their hash: those of the user's group are as good.
-    os.environ["GROUPQWEN_MODELS_DIR"] = str(Environment.read().models_dir)
-    with tempfile.TemporaryDirectory(prefix="groupqwen-benchmark-") as folder:
-        found = [*_asleep(Path(folder) / "a", options), *_resting(Path(folder) / "b", options)]
+    with temporary_folder() as folder:
+        found = [*_asleep(folder / "asleep", options), *_resting(folder / "resting", options)]
     text = markdown(facts, found)
     sys.stdout.write(text)
     if options.out:
@@ -104,16 +99,12 @@ def markdown(facts: dict[str, str], found: list[Woken]) -> str:
 
 
 def config(http_port: int, change: Change, *models: str) -> dict[str, Any]:
-    """The gateway and some models of ``configs/local.yaml``, each model's application changed."""
-    raw: dict[str, Any] = yaml.safe_load((machine.ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))
-    gateway = next(one for one in raw["applications"] if one["import_path"] == GATEWAY)
-    del gateway["deployments"][0]["user_config"]["routing"]
-    chosen = [deepcopy(one) for one in raw["applications"] if one["name"] in models]
+    """A Serve config with some models of ``configs/local.yaml``, each model's application changed."""
+    raw = yaml.safe_load((machine.ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))
+    chosen = [one for one in raw["applications"] if one["name"] in models]
     for one in chosen:
         change(one)
-    raw["http_options"]["port"] = http_port
-    raw["applications"] = [gateway, *chosen]
-    return raw
+    return group.config(http_port, chosen)
 
 
 def sleeps(application: dict[str, Any]) -> None:
@@ -137,7 +128,7 @@ def makes_room(application: dict[str, Any]) -> None:
 def _asleep(home: Path, options: argparse.Namespace) -> list[Woken]:
     found = []
     home.mkdir()
-    with group.running(options.port, home, config(options.port, sleeps, SMALL)) as key:
+    with group.running(config(options.port, sleeps, SMALL), home) as key:
         for number in range(options.rounds):
             _wait(home, options.port, key, SMALL, "asleep")
             found.append(_ask("asleep", options.port, key, SMALL, f"{number + 1}/{options.rounds}"))
@@ -154,7 +145,7 @@ def _resting(home: Path, options: argparse.Namespace) -> list[Woken]:
     found = []
     home.mkdir()
     try:
-        with group.running(options.port, home, raw) as key:
+        with group.running(raw, home) as key:
             for number in range(options.rounds):
                 _ask("ready", options.port, key, STRONG, "to make it rest")
                 _wait(home, options.port, key, SMALL, "resting")

@@ -17,6 +17,7 @@ from serve.models import local_path
 from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
+from serve.replica.scaling import scaling_stats
 from serve.residency.need import Need, need_of
 from serve.residency.node import RayLedgerLine
 from serve.residency.resident import Resident
@@ -62,6 +63,10 @@ class Model:
             raise Unavailable("The replica's reports have stopped.")
         self._resident.check()
         await self._handler.check()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to an autoscaling policy; ``serve.replica.scaling.EngineLoad`` reads it."""
+        return scaling_stats(self._handler.load_now())
 
     async def ask(self, method: str, path: str, headers: RawHeaders, body: bytes) -> AsyncGenerator[Piece, None]:
         """Answer a request that came through a handle instead of HTTP."""
