@@ -11,9 +11,17 @@ from typing import Any
 
 import ray
 from ray import serve as ray_serve
+from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 
 MODEL_DEPLOYMENT = "Model"
+
+Json = dict[str, Any]
+
+
+class WakeFailed(Exception):
+    """A model that was asleep could not be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,11 @@ class ModelApplication:
         message: why, where Serve says.
         deployed_at: when it was last deployed, seconds since 1970.
         running: replicas that can answer; none while Serve builds a new form of the application and does not say.
+        wanted: replicas that there should be; none where Serve does not say.
+        may_sleep: whether Serve may leave it without a replica when nobody asks.
+        handler: what runs it, as its config says.
+        residency: whether it stays in memory, as its config says.
+        nodes: where its replicas are.
     """
 
     id: str
@@ -32,6 +45,11 @@ class ModelApplication:
     message: str
     deployed_at: float
     running: int | None
+    wanted: int | None = None
+    may_sleep: bool = False
+    handler: str | None = None
+    residency: str = "always"
+    nodes: frozenset[str] = frozenset()
 
 
 async def model_applications() -> dict[str, ModelApplication]:
@@ -48,15 +66,26 @@ def _model_applications() -> dict[str, ModelApplication]:
         deployment = application["deployments"].get(MODEL_DEPLOYMENT)
         if name == own or (deployment is None and application["deployments"]):
             continue
-        replicas = deployment["replicas"] if deployment else ()
-        found[name] = ModelApplication(
-            id=name,
-            status=application["status"],
-            message=(deployment["message"] if deployment else "") or application["message"],
-            deployed_at=application["last_deployed_time_s"],
-            running=sum(one["state"] == "RUNNING" for one in replicas) if deployment else None,
-        )
+        found[name] = _model_application(name, application, deployment)
     return found
+
+
+def _model_application(name: str, application: Json, deployment: Json | None) -> ModelApplication:
+    replicas = deployment["replicas"] if deployment else ()
+    scaling = (deployment["deployment_config"].get("autoscaling_config") if deployment else None) or {}
+    args = (application.get("deployed_app_config") or {}).get("args") or {}
+    return ModelApplication(
+        id=name,
+        status=application["status"],
+        message=(deployment["message"] if deployment else "") or application["message"],
+        deployed_at=application["last_deployed_time_s"],
+        running=sum(one["state"] == "RUNNING" for one in replicas) if deployment else None,
+        wanted=deployment["target_num_replicas"] if deployment else None,
+        may_sleep=scaling.get("min_replicas") == 0,
+        handler=args.get("handler"),
+        residency=args.get("residency", "always"),
+        nodes=frozenset(one["node_id"] for one in replicas if one.get("node_id")),
+    )
 
 
 async def http_address() -> tuple[str, int]:
@@ -68,6 +97,26 @@ def _http_address() -> tuple[str, int]:
     client = _get_global_client()
     options = ray.get(client._controller.get_http_config.remote())
     return options.host or "0.0.0.0", options.port  # noqa: S104 - what Serve does when no host is set
+
+
+async def wake(model_id: str, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    """Ask a model that has no replica something, so that Serve starts one, and wait until it has answered.
+
+    A call through a handle waits in this process's router, which tells Serve's controller at once; a request over
+    HTTP would not reach anyone.
+
+    Raises:
+        WakeFailed: Serve could not start it.
+    """
+    pieces = model_handle(model_id).ask.remote(method, path, headers, b"")
+    try:
+        async for _ in pieces:
+            pass
+    except (RayError, RayServeException) as error:
+        raise WakeFailed(str(error)) from error
+    except asyncio.CancelledError:
+        pieces.cancel()
+        raise
 
 
 def model_handle(model_id: str) -> Any:  # noqa: ANN401 - Ray's handle is not typed

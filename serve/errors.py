@@ -16,7 +16,9 @@ GroupQwenError
 ├── UpstreamFailed           502
 │   └── UpstreamTimeout      504
 └── Unavailable              503, Retry-After
-    └── ModelStarting
+    ├── ModelStarting
+    ├── TooManyWaiting
+    └── WaitedTooLong
 
 Errors are raised where they are found and become HTTP in one place (``serve.protocol.http``).
 """
@@ -198,3 +200,27 @@ class ModelStarting(Unavailable):
 
     def __init__(self, model: str, *, retry_after: float = 2.0) -> None:
         super().__init__(f"The model {model!r} is starting; try again shortly.", retry_after=retry_after)
+
+
+class TooManyWaiting(Unavailable):
+    """The model is being brought into memory, and as many requests wait for it as may."""
+
+    default_code = "too_many_waiting"
+
+    def __init__(self, model: str, *, retry_after: float = 5.0) -> None:
+        super().__init__(
+            f"The model {model!r} is being brought into memory and too many requests wait for it already;"
+            " try again shortly.",
+            retry_after=retry_after,
+        )
+
+
+class WaitedTooLong(Unavailable):
+    """The model could not be brought into memory in time."""
+
+    default_code = "wake_timeout"
+
+    def __init__(self, model: str, seconds: float, *, retry_after: float = 10.0) -> None:
+        super().__init__(
+            f"The model {model!r} was not in memory after {seconds:g} s; try again later.", retry_after=retry_after
+        )

@@ -95,8 +95,12 @@ class Group:
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=120)
 
-    def deploy(self, *applications: Json, seconds: float = 90) -> None:
-        """`serve deploy` these applications, and wait until Serve runs them and the gateway knows."""
+    def deploy(self, *applications: Json, seconds: float = 90, states: dict[str, str] | None = None) -> None:
+        """`serve deploy` these applications, and wait until Serve runs them and the gateway knows.
+
+        Args:
+            states: what the gateway must say of each model; by default that it is ready.
+        """
         begun = time.time()
         path = self.folder.path / "test.yaml"
         path.write_text(yaml.safe_dump(config(*applications, port=self.port)), encoding="utf-8")
@@ -112,8 +116,8 @@ class Group:
         time.sleep(0.5)
         wanted = {one["name"] for one in applications}
         self.until(lambda: self._runs(wanted, begun), f"Serve runs {wanted}", seconds)
-        models = wanted - {"gateway"}
-        self.until(lambda: self.models() == dict.fromkeys(models, "ready"), f"the gateway has {models}")
+        expected = dict.fromkeys(wanted - {"gateway"}, "ready") if states is None else states
+        self.until(lambda: self.models() == expected, f"the gateway has {expected}")
 
     def details(self) -> Json:
         """What Ray's dashboard says of every application, replicas included."""

@@ -12,7 +12,7 @@ import httpx
 
 @dataclass
 class Stream:
-    """One streamed answer: its status, texts, error object and whether it ended with the end mark."""
+    """One streamed answer: its status, texts, error object, comments, and whether it ended with the end mark."""
 
     status: int = 0
     text: str = ""
@@ -20,6 +20,7 @@ class Stream:
     error: dict[str, Any] | None = None
     done: bool = False
     headers: httpx.Headers = field(default_factory=httpx.Headers)
+    comments: list[str] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
@@ -39,6 +40,8 @@ async def stream(client: httpx.AsyncClient, model: str, **fields: Any) -> Stream
         async for line in answer.aiter_lines():
             if line == "data: [DONE]":
                 found.done = True
+            elif line.startswith(":"):
+                found.comments.append(line)
             elif line.startswith("data: "):
                 take(found, json.loads(line[6:]))
     return found

@@ -25,6 +25,7 @@ from serve.gateway.routes import Parts, router
 from serve.gateway.transport.handle import HandleTransport
 from serve.gateway.transport.http import HttpTransport
 from serve.gateway.usage import UsageLedger
+from serve.gateway.waking import Waking
 from serve.logs import configure_logging
 from serve.replica.asgi import TOKEN_HEADER
 from serve.routing.policy import Policy
@@ -68,6 +69,7 @@ class Gateway:
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
+        self._waking = Waking(self._members, self._transport, internal)
         self._inference = Inference(
             self._members,
             self._transport,
@@ -76,7 +78,8 @@ class Gateway:
             self._usage,
             rate_limits,
             self._metrics,
-            Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts),
+            self._waking,
+            Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
@@ -114,7 +117,7 @@ class Gateway:
             SettingsError: the user_config has faults; the old one stays.
         """
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
-        self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts)
+        self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):
@@ -128,6 +131,7 @@ class Gateway:
 
     async def __del__(self) -> None:
         if hasattr(self, "_members"):
+            self._waking.close()
             await self._members.close()
             await self._transport.close()
             await self._usage.close()

@@ -24,8 +24,11 @@ class Health:
         await send_json(send, {"status": "alive"})
 
     async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """200 when the store answers and every model that Serve has is ready, and there is one; else 503."""
-        waiting = [member.id for member in self._members.all() if not member.ready]
+        """200 when the store answers and every model that Serve has is ready, and there is one; else 503.
+
+        A model that is not in memory and is brought back by a request counts as ready.
+        """
+        waiting = [member.id for member in self._members.all() if not (member.ready or member.rests)]
         store = await self._store.healthy()
         ready = store and self._members.alive and not waiting and bool(self._members.all())
         body = {"status": "ready" if ready else "not ready", "waiting_for": waiting, "store": store}
@@ -35,7 +38,7 @@ class Health:
         """The state of every part."""
         members = self._members.all()
         store = await self._store.healthy()
-        healthy = store and self._members.alive and any(member.ready for member in members)
+        healthy = store and self._members.alive and any(member.ready or member.rests for member in members)
         body = {
             "status": "healthy" if healthy else "unhealthy",
             "version": __version__,

@@ -11,24 +11,27 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import InvalidRequest, ModelStarting, Unavailable
+from serve.errors import InternalError, InvalidRequest, ModelStarting, Unavailable
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
-from serve.gateway.members import POLL_SECONDS, Members
+from serve.gateway.members import POLL_SECONDS, Member, Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.relay import Keep, relay
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
-from serve.protocol.http import read_body
+from serve.gateway.waking import Line, ModelRests, Tell, Waking
+from serve.protocol.http import as_error, read_body
 from serve.protocol.validation import parse_json
-from serve.routing.features import features_of
-from serve.routing.policy import Policy
-from serve.settings.gateway import Limits, Timeouts
+from serve.replica.residence import RESTING_HEADER
+from serve.routing.features import Features, features_of
+from serve.routing.policy import Decision, Policy
+from serve.settings.gateway import Limits, Timeouts, Wake
 from serve.store import Conversation, Store
 from serve.store.values import clean_json
 
 logger = logging.getLogger(__name__)
 
+Json = dict[str, Any]
 AUTO = "auto"
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 1.0
@@ -54,6 +57,7 @@ class Behaviour:
     policy: Policy
     limits: Limits
     timeouts: Timeouts
+    wake: Wake
 
 
 class Inference:
@@ -68,6 +72,7 @@ class Inference:
         usage: UsageLedger,
         rate_limits: RateLimits,
         metrics: GatewayMetrics,
+        waking: Waking,
         behaviour: Behaviour,
     ) -> None:
         self._members = members
@@ -77,6 +82,7 @@ class Inference:
         self._usage = usage
         self._rate_limits = rate_limits
         self._metrics = metrics
+        self._waking = waking
         self.behaviour = behaviour
 
     def endpoint(self, kind: Kind) -> Callable[[Scope, Receive, Send], Any]:
@@ -89,31 +95,61 @@ class Inference:
 
         return answer
 
-    async def respond(self, kind: Kind, scope: Scope, body: bytes, send: Send) -> None:
+    async def respond(self, kind: Kind, scope: Scope, body: bytes, send: Send, tell: Tell | None = None) -> None:
         """Answer one request whose body is there.
 
-        A request whose model cannot be reached, or is lost before its first byte, is sent again for as long as
-        ``timeouts.replica_wait``; nothing is ever sent again once the client has seen a byte.
+        ``tell`` is called now and then while the request waits for a model to be brought into memory; without it, a
+        stream is kept alive with comments.
         """
         request = parse_json(body)
         self._check(request)
+        line = Line(send, lambda: scope["state"]["route"].encode())
+        if tell is None and request.get("stream") is True:
+            tell = line.tell
+        try:
+            await self._carry_out(kind, scope, request, body, line.send, tell)
+        except Exception as raised:
+            if not line.begun:
+                raise
+            error = as_error(raised)
+            if isinstance(error, InternalError):
+                logger.exception("a stream failed in the gateway")
+            await line.fail(error)
+
+    async def _carry_out(
+        self, kind: Kind, scope: Scope, request: Json, body: bytes, send: Send, tell: Tell | None
+    ) -> None:
+        """Find a model, bring it into memory where it is not, and ask it.
+
+        A request whose model cannot be reached, or is lost before its first byte, is sent again for as long as
+        ``timeouts.replica_wait``; nothing is ever sent again once the client has seen a byte of the answer.
+        """
         caller = caller_of(scope)
-        deadline = asyncio.get_running_loop().time() + self.behaviour.timeouts.replica_wait
+        clock = asyncio.get_running_loop().time
+        deadline, wake_deadline = clock() + self.behaviour.timeouts.replica_wait, None
         pause = _FIRST_RETRY_SECONDS
         while True:
-            model, reason = await self._choose(kind, request)
+            member, reason = await self._choose(kind, request)
+            model = member.id
             scope["state"].update(model=model, route=reason)
             try:
+                if member.rests:
+                    raise ModelRests
                 await self._attempt(kind, scope, caller, request, body, model, reason, send)
                 return
+            except ModelRests:
+                wake_deadline = wake_deadline or clock() + self.behaviour.wake.timeout
+                await self._waking.wait(model, self.behaviour.wake, wake_deadline, tell)
+                deadline, pause = clock() + self.behaviour.timeouts.replica_wait, _FIRST_RETRY_SECONDS
+                continue
             except ReplicaLost as lost:
                 logger.warning("a model did not answer", extra={"model": model, "reason": str(lost)})
-                if asyncio.get_running_loop().time() + pause > deadline:
+                if clock() + pause > deadline:
                     raise ModelStarting(model) from lost
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_RETRY_SECONDS)
 
-    def _check(self, request: dict[str, Any]) -> None:
+    def _check(self, request: Json) -> None:
         """Check what the gateway itself relies on; the model checks the rest."""
         if not isinstance(request.get("model"), str) or not request["model"]:
             raise InvalidRequest(
@@ -125,35 +161,47 @@ class Inference:
         if isinstance(messages, list) and len(messages) > most:
             raise InvalidRequest(f"messages: {len(messages)} of them; the most allowed is {most}.", param="messages")
 
-    async def _choose(self, kind: Kind, request: dict[str, Any]) -> tuple[str, str]:
-        """The model that answers, and why."""
+    async def _choose(self, kind: Kind, request: Json) -> tuple[Member, str]:
+        """The model that answers, and why. It may have to be brought into memory first."""
         if request["model"] == AUTO:
             return await self._choose_any(kind, request)
         member = await self._members.wait_ready(request["model"], self.behaviour.timeouts.replica_wait)
-        if not member.can(kind.capability):
+        if member.info is not None and not member.can(kind.capability):
             raise InvalidRequest(f"The model {member.id!r} does not serve {kind.path}.", param="model")
-        return member.id, "named"
+        return member, "named"
 
-    async def _choose_any(self, kind: Kind, request: dict[str, Any]) -> tuple[str, str]:
+    async def _choose_any(self, kind: Kind, request: Json) -> tuple[Member, str]:
         """The model that the policy names; one that was lost is waited for when no other can take the request."""
         features = features_of(request)
         deadline = asyncio.get_running_loop().time() + self.behaviour.timeouts.replica_wait
         while True:
             try:
-                decision = self.behaviour.policy.decide(features, self._members.candidates(kind.capability))
+                decision = self._decide(kind, features)
             except (Unavailable, InvalidRequest):
                 if not self._members.restarting or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(POLL_SECONDS)
             else:
-                return decision.model, decision.reason
+                return self._members.get(decision.model), decision.reason
+
+    def _decide(self, kind: Kind, features: Features) -> Decision:
+        """What the policy decides; a model that is not in memory is taken where the policy says so, and where no
+        other can answer."""
+        policy = self.behaviour.policy
+        everyone = self._members.candidates(kind.capability, resting=True)
+        if policy.wakes:
+            return policy.decide(features, everyone)
+        try:
+            return policy.decide(features, self._members.candidates(kind.capability))
+        except (Unavailable, InvalidRequest):
+            return policy.decide(features, everyone)
 
     async def _attempt(
         self,
         kind: Kind,
         scope: Scope,
         caller: Caller,
-        request: dict[str, Any],
+        request: Json,
         body: bytes,
         model: str,
         reason: str,
@@ -163,6 +211,9 @@ class Inference:
         keep = self._keeper(caller, request, reason) if kind is CHAT and request.get("store") is True else None
         headers = [*self._internal, (b"content-type", b"application/json"), (b"x-request-id", request_id)]
         answer = await self._transport.ask(model, "POST", kind.path, headers, body)
+        if answer.header(RESTING_HEADER) is not None:
+            answer.close()
+            raise ModelRests
 
         def count(prompt: int, completion: int) -> None:
             self._metrics.tokens(model, prompt, completion)
@@ -175,7 +226,7 @@ class Inference:
         finally:
             answer.close()
 
-    def _keeper(self, caller: Caller, request: dict[str, Any], reason: str) -> Keep:
+    def _keeper(self, caller: Caller, request: Json, reason: str) -> Keep:
         """What stores a finished answer, because its request asked for it.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,8 @@ import orjson
 from serve.cluster import ModelApplication, model_applications
 from serve.errors import ModelNotFound, ModelStarting, QueueFull, Unavailable
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
+from serve.residency.ledger import Report
+from serve.residency.node import reports_of
 from serve.routing.policy import Candidate
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,13 @@ _INFO_SECONDS = 2.0
 
 #: Asks Serve for its model applications, by id.
 Find = Callable[[], Awaitable[dict[str, ModelApplication]]]
+#: Asks the ledgers of some nodes what the replicas there hold.
+AskLedgers = Callable[[Iterable[str]], Awaitable[list[Report]]]
+
+#: What is likely of a model that has not been in memory since this gateway began, by its handler. Only ``auto`` goes
+#: by it, and decides anew once the model has said what it can do.
+_LIKELY = {"e5": frozenset({"embeddings"}), "echo": frozenset({"chat"})}
+_LIKELY_OTHERWISE = frozenset({"chat", "completion", "structured_output"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,13 @@ class Member:
         application: as Serve sees it.
         info: what the model says of itself (``/info``); none until it has been asked.
         was_ready: whether it has answered since the gateway knows it, so that a restart can be waited for.
+        reports: what its replicas told the ledgers of their nodes.
     """
 
     application: ModelApplication
     info: dict[str, Any] | None = None
     was_ready: bool = False
+    reports: tuple[Report, ...] = ()
 
     @property
     def id(self) -> str:
@@ -60,41 +71,65 @@ class Member:
         return self.state == "ready"
 
     @property
+    def rests(self) -> bool:
+        """Whether it answers once it has been brought into memory, for which a request may wait."""
+        return self.state in ("asleep", "resting", "loading")
+
+    @property
     def replicas(self) -> int:
         """How many replicas can answer."""
         return self.application.running or 0
 
     @property
     def state(self) -> str:
-        """``ready``, ``starting``, ``unhealthy``, ``failed`` or ``deleting``."""
+        """``ready``, ``starting``, ``asleep`` (no replica), ``resting`` (unloaded), ``loading`` (either of them, on
+        its way back), ``unhealthy``, ``failed`` or ``deleting``."""
         state = _STATES.get(self.application.status, "starting")
         if self.replicas and self.info and state != "deleting":
             # One that replaces a replica, or could not be changed, still answers with what it has.
-            return "ready"
+            return self._in_memory()
+        if state == "ready" and self.application.may_sleep and not self.replicas:
+            return "loading" if self.application.wanted else "asleep"
         # Serve counts a replica as running a moment before its proxy knows the way to it.
         return "starting" if state == "ready" else state
 
+    def _in_memory(self) -> str:
+        """The state of a model whose replicas run."""
+        states = {report.state for report in self.reports}
+        if not states or "loaded" in states:
+            return "ready"
+        return "loading" if states & {"waiting", "loading"} else "resting"
+
     def can(self, capability: str) -> bool:
-        """Whether the model says that it has ``capability``."""
-        return bool(self.info and self.info["capabilities"].get(capability))
+        """Whether the model says that it has ``capability``; whether that is likely, while it has said nothing."""
+        if self.info is None:
+            likely = _LIKELY.get(self.application.handler or "", _LIKELY_OTHERWISE)
+            return self.rests and capability in likely
+        return bool(self.info["capabilities"].get(capability))
 
 
 class Members:
     """Keeps the list of members fresh by asking Serve; every answer is taken from memory."""
 
     def __init__(
-        self, transport: Transport, headers: RawHeaders, refresh_seconds: float, find: Find = model_applications
+        self,
+        transport: Transport,
+        headers: RawHeaders,
+        refresh_seconds: float,
+        find: Find = model_applications,
+        ask_ledgers: AskLedgers = reports_of,
     ) -> None:
         self._transport = transport
         self._headers = headers
         self._find = find
+        self._ask_ledgers = ask_ledgers
         self.refresh_seconds = refresh_seconds
         self._members: dict[str, Member] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look once, then keep looking."""
-        await self._refresh()
+        await self.look()
         self._task = asyncio.create_task(self._keep_fresh())
 
     async def close(self) -> None:
@@ -127,16 +162,18 @@ class Members:
         """Whether some model was ready and is not now."""
         return any(one.was_ready and one.state in ("starting", "unhealthy") for one in self._members.values())
 
-    def candidates(self, capability: str) -> list[Candidate]:
-        """The models that can answer now and have ``capability``."""
+    def candidates(self, capability: str, *, resting: bool = False) -> list[Candidate]:
+        """The models that can answer now and have ``capability``; with ``resting``, those too that can once they are
+        in memory again."""
         return [
             Candidate(one.id, one.can("tools"), one.can("structured_output"), one.can("vision"), _context(one))
             for one in self.all()
-            if one.ready and one.can(capability)
+            if (one.ready or (resting and one.rests)) and one.can(capability)
         ]
 
     async def wait_ready(self, model: str, seconds: float) -> Member:
-        """The member once it can answer. One that is on its first start is not waited for; one that was lost is.
+        """The member once it can answer, or could once it is in memory. One that is on its first start is not waited
+        for; one that was lost is.
 
         Raises:
             ModelNotFound, ModelStarting, Unavailable: it cannot answer.
@@ -144,7 +181,7 @@ class Members:
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
             member = self.get(model)
-            if member.ready:
+            if member.ready or member.rests:
                 return member
             if member.state == "failed":
                 raise Unavailable(
@@ -158,14 +195,18 @@ class Members:
         while True:
             await asyncio.sleep(self.refresh_seconds)
             try:
-                await self._refresh()
+                await self.look()
             except Exception:
                 # Serve's controller may be restarting; the list as it was is the best there is.
                 logger.exception("could not ask Serve for its applications")
 
-    async def _refresh(self) -> None:
+    async def look(self) -> None:
+        """Ask Serve, the ledgers of its nodes, and every model that has changed."""
         found = await self._find()
+        told = await self._ask_ledgers(frozenset().union(*(one.nodes for one in found.values())))
         members = {one.id: one for one in await asyncio.gather(*map(self._member, found.values()))}
+        for name, member in members.items():
+            members[name] = replace(member, reports=tuple(report for report in told if report.model == name))
         for name in sorted(members.keys() - self._members.keys()):
             logger.info("model joined", extra={"model": name})
         for name in sorted(self._members.keys() - members.keys()):

@@ -43,7 +43,6 @@ _AUTO_BODY: Json = {
 
 def _body(member: Member) -> Json:
     info = member.info or {}
-    load = info.get("load", {})
     return {
         "id": member.id,
         "object": "model",
@@ -56,5 +55,16 @@ def _body(member: Member) -> Json:
         "context": info.get("capabilities", {}).get("context"),
         "capabilities": {name: on for name, on in info.get("capabilities", {}).items() if isinstance(on, bool)},
         "dimensions": info.get("capabilities", {}).get("dimensions"),
-        "memory_bytes": load.get("memory_bytes"),
+        "residency": member.application.residency,
+        **_memory(member, info),
+    }
+
+
+def _memory(member: Member, info: Json) -> Json:
+    """What the processes of its replicas hold now, and what one replica was estimated to need; none where that is not
+    known."""
+    now = sum(report.resident for report in member.reports) if member.reports else None
+    return {
+        "memory_bytes": 0 if member.state == "asleep" else now,
+        "memory_estimate_bytes": info.get("memory_estimate_bytes"),
     }

@@ -2,7 +2,8 @@
 
 The client sends ``{"type": "chat", "id": "a", "request": {...}}`` with the body of a chat completion, and
 ``{"type": "cancel", "id": "a"}``. For each request the server sends ``{"type": "chunk", "id": "a", "data": {...}}``
-with the chunks of a streamed completion, usage last, and then exactly one of ``{"type": "done"}``,
+with the chunks of a streamed completion, usage last, ``{"type": "waiting", "model": ...}`` now and then while the
+model is brought into memory, and then exactly one of ``{"type": "done"}``,
 ``{"type": "cancelled"}`` and ``{"type": "error", "error": {...}}``, each with the id. A message that cannot be
 read is answered by an error whose id is null, and the socket stays open.
 """
@@ -124,7 +125,7 @@ class _Session:
         last: dict[str, Any] = {"type": "done"}
         try:
             scope["state"]["caller"] = await admit(scope)
-            await self.inference.respond(CHAT, scope, body, answer.send)
+            await self.inference.respond(CHAT, scope, body, answer.send, answer.tell)
             last = answer.failure or last
         except asyncio.CancelledError:
             last = {"type": "cancelled"}
@@ -155,6 +156,7 @@ class _Frames:
 
     def __init__(self, session: _Session, request_id: str) -> None:
         self._session = session
+        self._id = request_id
         self._head = f'{{"type":"chunk","id":{orjson.dumps(request_id).decode()},"data":'
         self._reader = FrameReader()
         self._status = 0
@@ -169,6 +171,10 @@ class _Frames:
         else:
             for data in self._reader.feed(message["body"]):
                 await self._chunk(data)
+
+    async def tell(self, model: str) -> None:
+        """Say that the request waits for a model."""
+        await self._session.send_text(orjson.dumps({"type": "waiting", "id": self._id, "model": model}).decode())
 
     async def _chunk(self, data: bytes) -> None:
         if data == b"[DONE]":

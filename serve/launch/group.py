@@ -14,7 +14,10 @@ from serve.launch import ray_node
 from serve.launch.errors import LaunchError
 from serve.launch.progress import say, waiting
 from serve.launch.run_folder import DASHBOARD_PORT, RunFolder, Running
+from serve.residency.group import group_memory
+from serve.residency.limit import node_limit
 from serve.settings.config import GroupConfig, check
+from serve.settings.environment import Environment
 
 READY_SECONDS = 900
 _CONTROLLER_SECONDS = 0.5
@@ -35,10 +38,14 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
         LaunchError, SettingsError, ModelSourceError: with one line that says what to do.
     """
     raw, group = with_port(config, port)
+    _require_fit(group)
     weights = {model.id: model.weights for model in group.models if model.weights is not None}
     fetched = dict(models.fetch_all(weights, progress=True))
     if failures := [str(failure) for failure in fetched.values() if isinstance(failure, models.ModelSourceError)]:
-        raise LaunchError("\n".join(failures))
+        raise LaunchError("
+".join(failures))
+    # Once more, now that the files can say what their caches take.
+    _require_fit(group)
     http_port = group.file.http_options.port
     running = folder.read()
     if running is not None and running.http_port != http_port:
@@ -56,6 +63,14 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
         _deploy(folder, folder.config)
     _wait_ready(folder, group, begun)
     return group
+
+
+def _require_fit(group: GroupConfig) -> None:
+    """Raise ``SettingsError``, after a table, when the group does not fit into this node's memory."""
+    memory = group_memory(group, node_limit(Environment.read()))
+    if not memory.fits:
+        say(memory.table())
+    memory.require_fit()
 
 
 def _deploy(folder: RunFolder, config: Path) -> None:

@@ -16,6 +16,13 @@ from serve.errors import GroupQwenError, InternalError, MethodNotAllowed, NotFou
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+#: The head of every stream of events.
+STREAM_HEADERS: RawHeaders = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
 logger = logging.getLogger(__name__)
 
 

@@ -12,7 +12,7 @@ from starlette.types import Send
 from serve.errors import InternalError
 from serve.handlers.base import EventStream
 from serve.protocol.events import Event, Usage
-from serve.protocol.http import as_error, send_json
+from serve.protocol.http import STREAM_HEADERS, as_error, send_json
 from serve.protocol.sse import DONE, frame
 
 #: Told the token counts of every generation that finished.
@@ -58,7 +58,7 @@ async def send_stream(send: Send, events: EventStream, encoder: Encoder, count: 
             async for ready in events:
                 if not begun:
                     begun = True
-                    await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                    await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
                 usage = _count(ready, count) or usage
                 await send({"type": "http.response.body", "body": encoder.frames(ready), "more_body": True})
             counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
@@ -89,10 +89,3 @@ def _count(events: Sequence[Event], count: Count) -> Usage | None:
         return None
     count(last)
     return last
-
-
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import Forbidden
-from serve.handlers.base import Handler
 from serve.logs import request_id
 from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.completions import CompletionEncoder
@@ -23,6 +22,8 @@ from serve.protocol.sampling import resolve
 from serve.protocol.validation import parse_json, parse_request
 from serve.replica.answers import send_stream, send_whole
 from serve.replica.metrics import ReplicaMetrics
+from serve.replica.residence import LOAD_PATH, Residence, load
+from serve.residency.resident import Resident
 from serve.settings.model import ModelUserConfig
 
 #: Carries the internal token from the gateway to a model replica.
@@ -43,9 +44,10 @@ class ReplicaApp:
         behaviour: sampling defaults and the like; replaced when the deployment is reconfigured, read by each request.
     """
 
-    def __init__(self, handler: Handler, token: str, behaviour: ModelUserConfig, metrics: ReplicaMetrics) -> None:
-        self._handler = handler
-        self._id = handler.settings.id
+    def __init__(self, resident: Resident, token: str, behaviour: ModelUserConfig, metrics: ReplicaMetrics) -> None:
+        self._resident = resident
+        self._handler = resident.handler
+        self._id = self._handler.settings.id
         self._metrics = metrics
         self.behaviour = behaviour
         router = Routes(
@@ -54,9 +56,10 @@ class ReplicaApp:
                 Route("/v1/completions", _Posted(self._complete), methods=["POST"]),
                 Route("/v1/embeddings", _Posted(self._embed), methods=["POST"]),
                 Route("/info", _Got(self._info), methods=["GET"]),
+                Route(LOAD_PATH, _Got(self._load), methods=["POST"]),
             ]
         )
-        self.asgi: ASGIApp = _Signed(Errors(_Guarded(router, token)), self._id)
+        self.asgi: ASGIApp = _Signed(Errors(_Guarded(Residence(router, resident), token)), self._id)
 
     def info(self) -> dict[str, Any]:
         """What this replica is and can do, as plain data."""
@@ -66,12 +69,17 @@ class ReplicaApp:
             "created": settings.created,
             "owned_by": settings.owned_by,
             "handler": settings.handler,
-            "capabilities": asdict(self._handler.capabilities),
+            "capabilities": asdict(self._resident.capabilities),
             "load": asdict(self._handler.load_now()),
+            "memory_estimate_bytes": self._resident.need.total,
         }
 
     async def _info(self, body: bytes, send: Send) -> None:
         await send_json(send, self.info())
+
+    async def _load(self, body: bytes, send: Send) -> None:
+        await load(self._resident)
+        await self._info(body, send)
 
     async def _chat(self, body: bytes, send: Send) -> None:
         request = with_system_prompt(parse_request(ChatRequest, parse_json(body)), self.behaviour.system_prompt)

@@ -13,10 +13,14 @@ from starlette.types import ASGIApp
 from serve.errors import Unavailable
 from serve.handlers.base import handler_class
 from serve.logs import configure_logging
+from serve.models import local_path
 from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
 from serve.replica.scaling import scaling_stats
+from serve.residency.need import Need, need_of
+from serve.residency.node import RayLedgerLine
+from serve.residency.resident import Resident
 from serve.settings.environment import Environment
 from serve.settings.errors import parsed
 from serve.settings.model import ModelSettings, ModelUserConfig
@@ -34,9 +38,10 @@ class Model:
         configure_logging()
         token = Environment.read().require_internal_token()
         self._handler = handler_class(settings.handler)(settings)
-        await self._handler.load()
+        self._resident = Resident(self._handler, RayLedgerLine(), await asyncio.to_thread(_need, settings))
+        await self._resident.start()
         self._metrics = ReplicaMetrics(settings.id)
-        self._app = ReplicaApp(self._handler, token, ModelUserConfig(), self._metrics)
+        self._app = ReplicaApp(self._resident, token, ModelUserConfig(), self._metrics)
         self._reports = asyncio.create_task(self._report())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -56,6 +61,7 @@ class Model:
         """Raise when this replica must be replaced."""
         if self._reports.done():
             raise Unavailable("The replica's reports have stopped.")
+        self._resident.check()
         await self._handler.check()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -75,5 +81,10 @@ class Model:
     async def __del__(self) -> None:
         if hasattr(self, "_reports"):
             self._reports.cancel()
-        if hasattr(self, "_handler"):
-            await self._handler.unload()
+        if hasattr(self, "_resident"):
+            await self._resident.close()
+
+
+def _need(settings: ModelSettings) -> Need:
+    """What the model will take of memory; its file is fetched first, because it says so."""
+    return need_of(settings, local_path(settings.id, settings.weights) if settings.weights else None)

@@ -36,10 +36,15 @@ CHARS_PER_TOKEN = 6
 
 
 class Policy:
-    """Decides by the rules of one ``RoutingSettings``; patterns are compiled once."""
+    """Decides by the rules of one ``RoutingSettings``; patterns are compiled once.
+
+    Attributes:
+        wakes: whether a model that is not in memory is a candidate like any other.
+    """
 
     def __init__(self, settings: RoutingSettings) -> None:
         self._settings = settings
+        self.wakes = settings.wake
         self._patterns = {
             rule.name: re.compile(rule.when.pattern, re.IGNORECASE)
             for rule in settings.rules
@@ -47,7 +52,7 @@ class Policy:
         }
 
     def decide(self, features: Features, candidates: Sequence[Candidate]) -> Decision:
-        """Choose one of ``candidates``, which are the chat models that can answer now.
+        """Choose one of ``candidates``, which are the models that can answer.
 
         Raises:
             Unavailable: there are none.

@@ -30,6 +30,9 @@ APPLICATIONS: dict[str, tuple[str, type[Settings], type[Settings]]] = {
     MODEL: ("Model", ModelSettings, ModelUserConfig),
 }
 
+#: How often Serve hears of a replica's load where ``metrics_interval_s`` does not say it.
+SERVE_METRICS_SECONDS = 10.0
+
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -37,9 +40,9 @@ Seconds = Annotated[float, Field(ge=0)]
 class Autoscaling(Settings):
     """Serve's autoscaling, with nothing left to a default that matters."""
 
-    min_replicas: Annotated[int, Field(ge=1)]
+    min_replicas: Count
     max_replicas: Annotated[int, Field(ge=1)]
-    initial_replicas: Annotated[int, Field(ge=1)]
+    initial_replicas: Count
     target_ongoing_requests: Annotated[float, Field(gt=0)]
     upscale_delay_s: Seconds
     downscale_delay_s: Seconds
@@ -215,10 +218,30 @@ def _application(application: Application, where: str) -> tuple[Settings, Settin
         raise SettingsError(
             f"{where}.deployments[0].autoscaling_config: min_replicas <= initial_replicas <= max_replicas must hold"
         )
+    if scaling and not scaling.min_replicas:
+        _check_sleep(application, scaling, f"{where}.deployments[0].autoscaling_config")
     return (
         parsed(args_class, application.args, f"{where}.args"),
         parsed(user_class, deployment.user_config, f"{where}.deployments[0].user_config"),
     )
+
+
+def _check_sleep(application: Application, scaling: Autoscaling, where: str) -> None:
+    """Check an application that may have no replica.
+
+    Raises:
+        SettingsError: it is the gateway, which wakes the others; or it would fall asleep before Serve has heard of
+            the request that woke it.
+    """
+    if application.import_path == GATEWAY:
+        raise SettingsError(f"{where}.min_replicas: the gateway's must be at least 1")
+    least = 2 * (scaling.metrics_interval_s or SERVE_METRICS_SECONDS)
+    later = scaling.downscale_to_zero_delay_s
+    name = "downscale_delay_s" if later is None else "downscale_to_zero_delay_s"
+    if (scaling.downscale_delay_s if later is None else later) < least:
+        raise SettingsError(
+            f"{where}.{name}: must be at least {least:g}, twice metrics_interval_s, where min_replicas is 0"
+        )
 
 
 def _faults_of_the_whole(members: list[tuple[Application, Settings, Settings]]) -> list[str]:

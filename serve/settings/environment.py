@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,13 @@ SERVE_FLAGS: dict[str, str] = {
     "RAY_worker_niceness": "0",
 }
 
+#: Units of a size, without their last letter.
+_UNITS = {"": 1} | {
+    letter + binary: (1024 if binary else 1000) ** power
+    for power, letter in enumerate("KMGT", start=1)
+    for binary in ("", "I")
+}
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -37,6 +45,7 @@ class Environment:
         hub_endpoint: the model hub's address (``HF_ENDPOINT``).
         hub_token: its token (``HF_TOKEN``); none when unset.
         haproxy: whether Ray Serve runs HAProxy in front of the replicas.
+        memory_limit: bytes that models may hold on this node (``GROUPQWEN_MEMORY_LIMIT``); none when unset.
     """
 
     home: Path
@@ -46,6 +55,7 @@ class Environment:
     hub_endpoint: str
     hub_token: str | None = field(repr=False)
     haproxy: bool
+    memory_limit: int | None
 
     @staticmethod
     def read(source: Mapping[str, str] | None = None) -> Environment:
@@ -70,6 +80,7 @@ class Environment:
             hub_endpoint=endpoint.rstrip("/"),
             hub_token=env.get("HF_TOKEN") or None,
             haproxy=env.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
+            memory_limit=_size("GROUPQWEN_MEMORY_LIMIT", env.get("GROUPQWEN_MEMORY_LIMIT")),
         )
 
     @staticmethod
@@ -104,3 +115,14 @@ def read_secret(name: str) -> str:
             " `ray start` on every node"
         )
     return value
+
+
+def _size(name: str, text: str | None) -> int | None:
+    """``text`` in bytes: a number, with or without a unit."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[KMGT]i?B?|B)", text.strip(), re.IGNORECASE)
+    size = 0 if found is None else round(float(found[1]) * _UNITS[found[2].upper().removesuffix("B")])
+    if not size:
+        raise SettingsError(f"{name} must be a size such as 16GiB, 16GB or 17179869184, not {text!r}")
+    return size

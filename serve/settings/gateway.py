@@ -45,6 +45,21 @@ class Timeouts(Settings):
     models_refresh: Annotated[float, Field(gt=0)] = 2.0
 
 
+class Wake(Settings):
+    """How requests wait for a model that is not in memory; times in seconds.
+
+    Attributes:
+        max_waiting: requests that wait for one model at a gateway replica; one more is refused with 503.
+        timeout: how long one waits before it is refused with 503.
+        keepalive: between two signs of life to a client that streams while it waits; the answer's head goes out
+            with the first.
+    """
+
+    max_waiting: Annotated[int, Field(ge=1)] = 128
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    keepalive: Annotated[float, Field(gt=0)] = 5.0
+
+
 class Condition(Settings):
     """What a request must be like; every field that is set must hold.
 
@@ -83,10 +98,16 @@ class Rule(Settings):
 
 
 class RoutingSettings(Settings):
-    """How ``model: "auto"`` chooses: the first rule that holds, else the default models in order."""
+    """How ``model: "auto"`` chooses: the first rule that holds, else the default models in order.
+
+    Attributes:
+        wake: take a model that is not in memory like any other, and wait for it; else it is taken only where no model
+            in memory can answer.
+    """
 
     rules: list[Rule] = []
     default: list[ModelId] = []
+    wake: bool = False
 
     @field_validator("rules")
     @classmethod
@@ -104,6 +125,7 @@ class GatewayUserConfig(Settings):
     routing: RoutingSettings = RoutingSettings()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    wake: Wake = Wake()
 
 
 class GatewaySettings(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -24,6 +24,8 @@ class ModelSettings(Settings):
         handler: which engine runs it.
         weights: its file or folder, for handlers that load one.
         engine: the handler's own settings, an object of the class in ``serve.settings.engines``.
+        residency: ``always`` keeps the model in memory; ``on_demand`` lets it be unloaded when it is idle and another
+            model of its node needs the room, and loads it again for its next request.
         max_queued: choices that may wait for a slot before requests are refused with 429.
         created: when the model was made, seconds since 1970; shown by ``/v1/models``.
         owned_by: who made it; shown by ``/v1/models``.
@@ -33,6 +35,7 @@ class ModelSettings(Settings):
     handler: str
     weights: Annotated[Weights | None, BeforeValidator(weights_of)] = None
     engine: Settings = Field(default_factory=dict, validate_default=True)
+    residency: Literal["always", "on_demand"] = "always"
     max_queued: Annotated[int, Field(ge=0)] = 64
     created: Annotated[int, Field(ge=0)] = 0
     owned_by: str = "groupqwen"

@@ -26,6 +26,7 @@ from serve.settings.gateway import (
     RoutingSettings,
     Rule,
     Timeouts,
+    Wake,
 )
 from serve.settings.model import ModelSettings, ModelUserConfig
 from serve.settings.upstream import (
@@ -67,6 +68,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "routing.rules.when": Condition,
     "limits": Limits,
     "timeouts": Timeouts,
+    "wake": Wake,
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
     "sampling": SamplingDefaults,

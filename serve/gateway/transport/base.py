@@ -59,6 +59,10 @@ class Transport(ABC):
             QueueFull: Serve refused it because the model's queue is full.
         """
 
+    def renew(self) -> None:
+        """Keep nothing from before the replicas changed."""
+        return
+
     @abstractmethod
     async def close(self) -> None:
         """Close every connection."""

@@ -53,6 +53,13 @@ class HttpTransport(Transport):
                 raise
             return await self._answer(model, connection)
 
+    def renew(self) -> None:
+        """Close idle connections. Serve's proxy is replaced when replicas come or go, and one that was replaced goes
+        on with its connections: it would look for replicas that are gone for 3 s."""
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
     async def close(self) -> None:
         """Close every connection, busy ones too."""
         self._sweeper.cancel()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,9 +30,11 @@ from serve.gateway.reference import Reference
 from serve.gateway.routes import Parts, router
 from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
+from serve.gateway.waking import Waking
 from serve.handlers.base import Handler
 from serve.replica.asgi import TOKEN_HEADER
 from serve.replica.handle import call_app
+from serve.residency.ledger import Report
 from serve.routing.policy import Policy
 from serve.settings.gateway import GatewayUserConfig
 from serve.store import Store
@@ -112,6 +114,37 @@ class InProcessAnswer(Answer):
 
 
 @dataclass
+class Sleep:
+    """Serve and the ledgers, as far as models that are not in memory go.
+
+    Attributes:
+        reports: what the ledgers say.
+        woken: the models that were woken.
+        wakes: held back while this is not set.
+        failure: raised in place of waking.
+    """
+
+    applications: dict[str, ModelApplication]
+    reports: list[Report] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
+    wakes: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: Exception | None = None
+
+    async def wake(self, model: str, method: str, path: str, headers: RawHeaders) -> None:
+        """Start a replica."""
+        self.woken.append(model)
+        self.applications[model] = replace(self.applications[model], wanted=1)
+        await self.wakes.wait()
+        if self.failure:
+            raise self.failure
+        self.applications[model] = replace(self.applications[model], running=1, wanted=1)
+
+    async def ask_ledgers(self, nodes: Iterable[str]) -> list[Report]:
+        """What the ledgers say."""
+        return self.reports
+
+
+@dataclass
 class Group:
     """The parts of a running gateway that tests look at or turn."""
 
@@ -123,7 +156,9 @@ class Group:
     inference: Inference
     usage: UsageLedger
     metrics: GatewayMetrics
-    applications: dict[str, ModelApplication] = field(default_factory=dict)
+    waking: Waking
+    applications: dict[str, ModelApplication]
+    sleep: Sleep
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         """A client on this machine."""
@@ -134,7 +169,7 @@ class Group:
     def configure(self, **user_config: Any) -> None:
         """Take new behaviour, as a deployment does."""
         wanted = GatewayUserConfig.model_validate(user_config)
-        self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts)
+        self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
         """Let Serve say something else of some applications, and wait until the gateway knows."""
@@ -143,14 +178,19 @@ class Group:
                 self.applications.pop(name)
             else:
                 self.applications[name] = application
-        await self.members._refresh()
+        await self.members.look()
 
 
 def running(
-    id: str, *, status: str = "RUNNING", replicas: int | None = 1, deployed_at: float = 1.0
+    id: str, *, status: str = "RUNNING", replicas: int | None = 1, deployed_at: float = 1.0, **more: Any
 ) -> ModelApplication:
     """What Serve says of a model that runs."""
-    return ModelApplication(id, status, "", deployed_at, replicas)
+    return ModelApplication(id, status, "", deployed_at, replicas, **more)
+
+
+def asleep(id: str, **more: Any) -> ModelApplication:
+    """What Serve says of a model that has no replica because nobody asks."""
+    return running(id, replicas=0, wanted=0, may_sleep=True, **more)
 
 
 @asynccontextmanager
@@ -172,7 +212,9 @@ async def group(
 
     internal = [(TOKEN_HEADER, TOKEN.encode())]
     behaviour = GatewayUserConfig.model_validate(user_config)
-    members = Members(transport, internal, 60.0, find)
+    sleep = Sleep(applications)
+    members = Members(transport, internal, 60.0, find, sleep.ask_ledgers)
+    waking = Waking(members, transport, internal, sleep.wake)
     usage, limits, metrics = UsageLedger(store), RateLimits(), GatewayMetrics()
     inference = Inference(
         members,
@@ -182,14 +224,15 @@ async def group(
         usage,
         limits,
         metrics,
-        Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts),
+        waking,
+        Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
     parts = Parts(inference, Models(members), Conversations(store), Health(members, store, metrics), _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
     try:
-        yield Group(app, access, transport, members, store, inference, usage, metrics, applications)
+        yield Group(app, access, transport, members, store, inference, usage, metrics, waking, applications, sleep)
     finally:
         await members.close()
         await usage.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from serve.gateway import members as module
 from serve.gateway.members import Members
 from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
 from serve.protocol.http import send_json
-from tests.unit.gateway.group import Group, InProcess, group, running, settled
+from serve.residency.ledger import Report, State
+from tests.unit.gateway.group import Group, InProcess, asleep, group, running, settled
 from tests.unit.replica.models import Scripted, echo, replica
 
 
@@ -49,13 +50,18 @@ async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
     await send_json(send, {}, status=403)
 
 
+async def no_ledgers(nodes: Iterable[str]) -> list[Report]:
+    """Nodes without a ledger."""
+    return []
+
+
 async def found_by(transport: InProcess, *ids: str) -> Members:
     """Members that have looked once."""
 
     async def find() -> dict[str, ModelApplication]:
         return {id: running(id) for id in ids}
 
-    members = Members(transport, [(b"x-groupqwen-internal", b"internal-secret")], 60.0, find)
+    members = Members(transport, [(b"x-groupqwen-internal", b"internal-secret")], 60.0, find, no_ledgers)
     await members.start()
     return members
 
@@ -190,7 +196,7 @@ async def test_the_list_is_kept_fresh_even_after_serve_could_not_be_asked(caplog
         found: dict[str, ModelApplication] = answer
         return found
 
-    members = Members(InProcess({"well": replica(echo("well")).asgi}), [], 0.01, find)
+    members = Members(InProcess({"well": replica(echo("well")).asgi}), [], 0.01, find, no_ledgers)
     before = members.alive
     await members.start()
     await settled(members.all)
@@ -205,4 +211,71 @@ async def test_a_gateway_that_cannot_ask_serve_at_first_does_not_start() -> None
         raise OSError("no controller")
 
     with pytest.raises(OSError, match="no controller"):
-        await Members(InProcess({}), [], 60.0, find).start()
+        await Members(InProcess({}), [], 60.0, find, no_ledgers).start()
+
+
+@pytest.mark.parametrize(
+    ("application", "state", "waited_for"),
+    [
+        (asleep("tiny"), "asleep", True),
+        (running("tiny", replicas=0, wanted=1, may_sleep=True), "loading", True),
+        (running("tiny", replicas=0, wanted=1), "starting", False),
+        (running("tiny", status="DEPLOYING", replicas=0, wanted=1, may_sleep=True), "starting", False),
+        (running("tiny", status="UNHEALTHY", replicas=0, wanted=1, may_sleep=True), "unhealthy", False),
+        (running("tiny", wanted=1, may_sleep=True), "ready", False),
+    ],
+)
+async def test_a_model_without_a_replica_sleeps_only_where_serve_means_it(
+    two: Group, application: ModelApplication, state: str, waited_for: bool
+) -> None:
+    await two.refresh(tiny=application)
+    tiny = two.members.get("tiny")
+    assert (tiny.state, tiny.rests) == (state, waited_for)
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        (["loaded"], "ready"),
+        (["resting"], "resting"),
+        (["unloading"], "resting"),
+        (["waiting"], "loading"),
+        (["loading"], "loading"),
+        (["resting", "loaded"], "ready"),
+        (["resting", "loading"], "loading"),
+        ([], "ready"),
+    ],
+)
+async def test_a_model_is_in_memory_where_one_replica_says_so(two: Group, states: list[State], state: str) -> None:
+    two.sleep.reports[:] = [Report("tiny", one, 10) for one in states]
+    two.sleep.reports.append(Report("able", "loaded", 10))
+    await two.refresh()
+    assert [one.state for one in two.members.all()] == ["ready", state]
+
+
+async def test_models_that_sleep_or_rest_are_candidates_only_when_asked_for(two: Group) -> None:
+    await two.refresh(tiny=asleep("tiny"))
+    two.sleep.reports.append(Report("able", "resting", 10))
+    await two.refresh()
+    assert two.members.candidates("chat") == []
+    assert [(one.id, one.tools) for one in two.members.candidates("chat", resting=True)] == [
+        ("able", True),
+        ("tiny", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("handler", "likely", "unlikely"),
+    [("llamacpp", "chat", "embeddings"), ("e5", "embeddings", "chat"), ("echo", "chat", "completion")],
+)
+async def test_what_a_model_can_do_that_was_never_in_memory_is_guessed(
+    two: Group, handler: str, likely: str, unlikely: str
+) -> None:
+    await two.refresh(new=asleep("new", handler=handler))
+    new = two.members.get("new")
+    assert new.can(likely) and not new.can(unlikely) and not new.can("tools")
+
+
+async def test_what_a_model_said_is_still_known_when_it_sleeps(two: Group) -> None:
+    await two.refresh(able=asleep("able"))
+    assert two.members.get("able").can("tools")

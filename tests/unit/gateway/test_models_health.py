@@ -10,7 +10,9 @@ import pytest
 import pytest_asyncio
 
 from serve import __version__
-from tests.unit.gateway.group import Group, group, running
+from serve.residency.ledger import Report
+from serve.residency.need import PROCESS_BYTES
+from tests.unit.gateway.group import Group, asleep, group, running
 from tests.unit.replica.models import Scripted, echo
 
 
@@ -118,3 +120,28 @@ async def test_a_store_that_does_not_answer_is_told(two: Group, path: str, told:
     (tmp_path / "store.db").mkdir()
     status, body = await get(two, path)
     assert (status, body["store"]) == (503, told)
+
+
+async def test_a_model_is_shown_with_what_its_replicas_hold_and_what_one_needs(two: Group) -> None:
+    two.sleep.reports[:] = [Report("able", "loaded", 5, resident=300), Report("able", "resting", 5, resident=100)]
+    await two.refresh(able=running("able", replicas=2, residency="on_demand"))
+    _, body = await get(two, "/v1/models/able")
+    assert (body["memory_bytes"], body["memory_estimate_bytes"]) == (400, PROCESS_BYTES)
+    assert (body["state"], body["residency"]) == ("ready", "on_demand")
+
+
+async def test_a_model_that_sleeps_holds_nothing(two: Group) -> None:
+    await two.refresh(able=asleep("able"))
+    _, body = await get(two, "/v1/models/able")
+    assert (body["state"], body["replicas"], body["memory_bytes"]) == ("asleep", 0, 0)
+    assert body["context"] == 4096
+
+
+async def test_a_group_whose_models_sleep_or_rest_or_wake_is_ready_and_healthy(two: Group) -> None:
+    two.sleep.reports[:] = [Report("able", "resting", 5)]
+    await two.refresh(tiny=asleep("tiny"))
+    assert (await get(two, "/readyz"))[0] == 200
+    _, body = await get(two, "/v1/health")
+    assert {name: one["state"] for name, one in body["models"].items()} == {"able": "resting", "tiny": "asleep"}
+    await two.refresh(tiny=running("tiny", replicas=0, wanted=1, may_sleep=True))
+    assert (await get(two, "/readyz"))[0] == 200

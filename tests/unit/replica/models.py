@@ -16,6 +16,10 @@ from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingReq
 from serve.protocol.sampling import Sampling
 from serve.replica.asgi import TOKEN_HEADER, ReplicaApp
 from serve.replica.metrics import ReplicaMetrics
+from serve.residency.desk import Desk, is_alive
+from serve.residency.ledger import Ledger
+from serve.residency.need import Need
+from serve.residency.resident import Resident
 from serve.settings.model import ModelSettings, ModelUserConfig
 
 TOKEN = "internal-secret"
@@ -87,7 +91,12 @@ def echo(id: str = "m", **engine: Any) -> EchoHandler:
 
 def replica(handler: Handler) -> ReplicaApp:
     """The app that a replica of ``handler`` serves."""
-    return ReplicaApp(handler, TOKEN, ModelUserConfig(), ReplicaMetrics(handler.settings.id))
+    return ReplicaApp(resident(handler), TOKEN, ModelUserConfig(), ReplicaMetrics(handler.settings.id))
+
+
+def resident(handler: Handler, need: int = 0, desk: Desk | None = None) -> Resident:
+    """A handler whose memory a ledger of this process knows; by default there is room for everything."""
+    return Resident(handler, desk or Desk(Ledger(10**15), is_alive), Need(weights=need))
 
 
 def client(app: ASGIApp, **headers: str) -> httpx.AsyncClient:

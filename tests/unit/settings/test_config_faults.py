@@ -292,3 +292,40 @@ def test_a_secret_in_a_wrong_place_is_not_repeated() -> None:
 
 def test_the_right_config_has_no_fault() -> None:
     check(config())
+
+
+SLEEPS = {"min_replicas": 0, "initial_replicas": 0, "metrics_interval_s": 2}
+
+
+def scaled(raw: dict[str, Any], application: int, **numbers: float) -> None:
+    """Let an application's replicas follow its load."""
+    deployment = at(raw, "applications", application, "deployments", 0)
+    deployment.pop("num_replicas")
+    deployment["autoscaling_config"] = AUTOSCALING | numbers
+
+
+def test_a_model_may_have_no_replica() -> None:
+    raw = config()
+    scaled(raw, 1, **SLEEPS)
+    assert check(raw).file.applications[1].deployments[0].autoscaling_config is not None
+
+
+def test_the_gateway_must_not_sleep() -> None:
+    [line] = faults(lambda raw: scaled(raw, 0, **SLEEPS))
+    assert line.endswith("autoscaling_config.min_replicas: the gateway's must be at least 1")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "line"),
+    [
+        ({"downscale_delay_s": 3}, "downscale_delay_s: must be at least 4"),
+        ({"downscale_to_zero_delay_s": 0}, "downscale_to_zero_delay_s: must be at least 4"),
+        (
+            {"downscale_to_zero_delay_s": 15, "metrics_interval_s": 10},
+            "downscale_to_zero_delay_s: must be at least 20",
+        ),
+    ],
+)
+def test_a_model_must_not_fall_asleep_before_its_load_is_known(numbers: dict[str, float], line: str) -> None:
+    [found] = faults(lambda raw: scaled(raw, 1, **SLEEPS | numbers))
+    assert f"applications[1].deployments[0].autoscaling_config.{line}, twice metrics_interval_s" in found

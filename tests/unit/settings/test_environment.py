@@ -30,6 +30,7 @@ def test_every_variable_is_taken() -> None:
             "HF_ENDPOINT": "http://mirror.example.org/",
             "HF_TOKEN": "hf",
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "GROUPQWEN_MEMORY_LIMIT": "16GiB",
         }
     )
     assert found == Environment(
@@ -40,7 +41,22 @@ def test_every_variable_is_taken() -> None:
         hub_endpoint="http://mirror.example.org",
         hub_token="hf",
         haproxy=True,
+        memory_limit=16 * 2**30,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("2B", 2), ("2K", 2000), ("1.5GB", 1_500_000_000), ("1 GiB", 2**30), ("3mib", 3 * 2**20)],
+)
+def test_a_memory_limit_is_taken_with_or_without_a_unit(text: str, size: int) -> None:
+    assert Environment.read({"GROUPQWEN_MEMORY_LIMIT": text}).memory_limit == size
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "0", "0.0001K", "1 GG", "1e9", "GB"])
+def test_a_memory_limit_that_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="GROUPQWEN_MEMORY_LIMIT must be a size such as 16GiB"):
+        Environment.read({"GROUPQWEN_MEMORY_LIMIT": text})
 
 
 def test_a_variable_set_to_nothing_counts_as_unset() -> None:

@@ -1,0 +1,32 @@
+"""A replica whose model is not in memory."""
+
+from __future__ import annotations
+
+from tests.unit.replica.models import CHAT, HELLO, Scripted, client, echo, replica
+
+
+async def test_a_resting_model_is_not_loaded_by_a_request_but_says_that_it_rests() -> None:
+    handler = echo("m")
+    handler.settings = handler.settings.model_copy(update={"residency": "on_demand"})
+    async with client(replica(handler).asgi) as asking:
+        resting = await asking.post(CHAT, json=HELLO)
+        assert (resting.status_code, resting.headers["x-groupqwen-resting"]) == (503, "1")
+        assert resting.json()["error"]["code"] == "model_resting"
+        loaded = await asking.post("/load")
+        assert loaded.status_code == 200 and loaded.json()["capabilities"]["chat"] is True
+        assert (await asking.post(CHAT, json=HELLO)).status_code == 200
+
+
+async def test_a_model_that_always_stays_never_rests() -> None:
+    async with client(replica(Scripted()).asgi) as asking:
+        assert "x-groupqwen-resting" not in (await asking.post(CHAT, json=HELLO)).headers
+
+
+async def test_a_load_needs_the_internal_token() -> None:
+    async with client(replica(echo("m")).asgi, **{"x-groupqwen-internal": "wrong"}) as asking:
+        assert (await asking.post("/load")).status_code == 403
+
+
+async def test_the_estimate_is_told_with_the_rest() -> None:
+    async with client(replica(echo("m")).asgi) as asking:
+        assert (await asking.get("/info")).json()["memory_estimate_bytes"] > 0
