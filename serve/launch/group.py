@@ -42,8 +42,7 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
     weights = {model.id: model.weights for model in group.models if model.weights is not None}
     fetched = dict(models.fetch_all(weights, progress=True))
     if failures := [str(failure) for failure in fetched.values() if isinstance(failure, models.ModelSourceError)]:
-        raise LaunchError("
-".join(failures))
+        raise LaunchError("\n".join(failures))
     # Once more, now that the files can say what their caches take.
     _require_fit(group)
     http_port = group.file.http_options.port

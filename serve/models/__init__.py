@@ -6,7 +6,17 @@ shell.
 """
 
 from serve.models.errors import ModelSourceError
-from serve.models.fetch import fetch, fetch_all, local_path
+from serve.models.fetch import fetch, fetch_all, local_path, ready_entry
 from serve.models.local import LocalFile, list_local, remove, verify
 
-__all__ = ["LocalFile", "ModelSourceError", "fetch", "fetch_all", "list_local", "local_path", "remove", "verify"]
+__all__ = [
+    "LocalFile",
+    "ModelSourceError",
+    "fetch",
+    "fetch_all",
+    "list_local",
+    "local_path",
+    "ready_entry",
+    "remove",
+    "verify",
+]

@@ -77,6 +77,16 @@ def fetch_all(
             yield model_id, failure
 
 
+def ready_entry(model_id: str, weights: Weights, *, root: Path | None = None) -> Path | None:
+    """What an engine is to load, when it is here and its manifest fits; none when it is still to be fetched.
+
+    Raises:
+        ModelSourceError: the entry is not in the folder.
+    """
+    path = ready_path(Place.of(model_id, weights.name, root), weights)
+    return None if path is None else entry_of(model_id, weights, path)
+
+
 def entry_of(model_id: str, weights: Weights, path: Path) -> Path:
     """What an engine is to load of the weights at ``path``.
 

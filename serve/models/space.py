@@ -24,7 +24,7 @@ def require_space_for(models: Mapping[str, Weights], *, root: Path | None = None
 
     Of a model with several sources the one that needs least is counted; each source is asked again in its turn.
     """
-    needs = {model_id: _needed(model_id, weights, root) for model_id, weights in models.items()}
+    needs = {model_id: bytes_needed(model_id, weights, root) for model_id, weights in models.items()}
     folder = root_or_default(root).absolute()
     try:
         require_space(folder, sum(needs.values()))
@@ -50,8 +50,8 @@ def bytes_here(place: Place, file: WantedFile) -> int:
     return size if size <= file.bytes else 0
 
 
-def _needed(model_id: str, weights: Weights, root: Path | None) -> int:
-    """Least bytes of disk that a model still needs; 0 where no source can say."""
+def bytes_needed(model_id: str, weights: Weights, root: Path | None) -> int:
+    """Least bytes of disk that a model still needs, beside what is here; 0 where no source can say."""
     place = Place.of(model_id, weights.name, root)
     if ready_manifest(place, weights) is not None:
         return 0
@@ -66,7 +66,7 @@ def _needed_by(source: Source | FolderSource, model_id: str, weights: Weights, p
         return 0 if user_path(source.path).exists() else None
     if isinstance(source, FolderSource) and source.gguf is not None:
         # The checkpoint has at least two bytes for each weight, so it is never smaller than the file.
-        return _needed(model_id, source.gguf, place.folder.parent) + source.gguf.bytes
+        return bytes_needed(model_id, source.gguf, place.folder.parent) + source.gguf.bytes
     download = download_of(source, place)
     files = listed(weights)
     if files is None:

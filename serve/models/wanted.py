@@ -53,6 +53,12 @@ def listed(weights: Weights) -> list[WantedFile] | None:
     return [WantedFile(file.file, file.bytes, f"sha256:{file.sha256}") for file in weights.files]
 
 
+def declared_bytes(weights: Weights) -> int | None:
+    """The size of all files that the settings list; none when only a source knows them."""
+    files = listed(weights)
+    return None if files is None else sum(file.bytes for file in files)
+
+
 def pin_of(source: FolderSource) -> str | None:
     """What a source that knows its own files gives, in one line; none for other sources."""
     if source.hub is not None:

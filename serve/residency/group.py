@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve.models import ready_entry
 from serve.models.gguf import NotGguf
-from serve.models.manifest import ready_path
-from serve.models.place import Place
 from serve.residency.ledger import in_gb
 from serve.residency.need import PROCESS_BYTES, Need, need_of
 from serve.settings.config import MODEL, Deployment, GroupConfig
@@ -119,9 +118,8 @@ def group_memory(group: GroupConfig, limit: int, *, root: Path | None = None) ->
 def _row(model: ModelSettings, deployment: Deployment, root: Path | None) -> Row:
     scaling = deployment.autoscaling_config
     fixed = deployment.num_replicas or 0
-    file = ready_path(Place.of(model.id, model.weights.file, root), model.weights) if model.weights else None
     try:
-        need = need_of(model, file)
+        need = need_of(model, ready_entry(model.id, model.weights, root=root) if model.weights else None)
     except (NotGguf, OSError) as error:
         raise SettingsError(f"{model.id}: {error}") from error
     return Row(

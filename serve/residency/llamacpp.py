@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from serve.models.gguf import GgufHeader, read_header
-from serve.residency.need import Need
+from serve.residency.need import Need, weights_bytes
 from serve.settings.engines import LlamaCppEngine
 from serve.settings.model import ModelSettings
 
@@ -29,14 +29,14 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     """What a replica needs in the memory of its node; what goes to a GPU is left out."""
     assert settings.weights is not None and isinstance(settings.engine, LlamaCppEngine)
     if file is None:
-        return Need(weights=settings.weights.bytes, cache=None)
+        return Need(weights=weights_bytes(settings, file), cache=None)
     header, engine = read_header(file), settings.engine
     layers = header.number("block_count")
     pool = -(-engine.context * engine.slots // _POOL_STEP) * _POOL_STEP
     cache = pool * sum(_bytes_per_token(header, layers)) + engine.slots * _state_bytes(header, layers)
     here = _share_here(engine.gpu_layers, layers)
     return Need(
-        weights=round(settings.weights.bytes * here),
+        weights=round(weights_bytes(settings, file) * here),
         cache=round(cache * here),
         compute=_compute_bytes(header, engine, pool),
     )

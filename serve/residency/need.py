@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from serve.models.place import bytes_in
+from serve.models.wanted import declared_bytes
 from serve.settings.model import ModelSettings
 
 #: What a replica's process holds before its model is loaded: Python, Ray, Serve, the engine's libraries.
@@ -55,17 +57,26 @@ ESTIMATORS: dict[str, str] = {
 
 
 def need_of(settings: ModelSettings, file: Path | None) -> Need:
-    """What one replica of a model needs. A handler that has no estimator needs what its weights file has.
+    """What one replica of a model needs. A handler that has no estimator needs what its weights have.
+
+    Args:
+        file: what the engine is to load, a file or a folder; none while it is not here.
 
     Raises:
         NotGguf: its file is not what it should be.
         OSError: its file cannot be read.
     """
     if settings.handler not in ESTIMATORS:
-        return Need(weights=settings.weights.bytes if settings.weights else 0)
+        return Need(weights=weights_bytes(settings, file))
     module, _, attribute = ESTIMATORS[settings.handler].partition(":")
     estimator: Estimator = getattr(importlib.import_module(module), attribute)
     return estimator(settings, file)
+
+
+def weights_bytes(settings: ModelSettings, file: Path | None) -> int:
+    """The size of a model's weights: as its settings state it, or as it lies here; 0 where neither is known."""
+    declared = declared_bytes(settings.weights) if settings.weights else None
+    return declared if declared is not None else bytes_in(file) if file else 0
 
 
 def estimate_e5(settings: ModelSettings, file: Path | None) -> Need:

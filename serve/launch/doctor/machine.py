@@ -10,6 +10,7 @@ from pathlib import Path
 from serve.devices.node import Node
 from serve.launch.doctor.basics import requirement
 from serve.launch.doctor.check import Check
+from serve.models.wanted import declared_bytes
 from serve.settings.config import Application, GroupConfig
 from serve.settings.engines import LlamaCppEngine
 from serve.settings.model import ModelSettings
@@ -69,7 +70,7 @@ def memory(node: Node, group: GroupConfig | None) -> Check:
     """Whether the weights fit under the limit. Replicas of one node share what they map, so each file counts once."""
     seen = f"{gib(node.memory_available)} of {gib(node.memory_limit)} available"
     in_memory = [model for model in group.models if not _on_gpu(model)] if group else []
-    weights = sum(model.weights.bytes for model in in_memory if model.weights is not None)
+    weights = sum(declared_bytes(model.weights) or 0 for model in in_memory if model.weights is not None)
     if not weights:
         return Check("memory", "ok", seen)
     seen += f"; the models' files have {gib(weights)}, caches and Ray come on top"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serve.models.manifest import write_manifest
+from serve.models.manifest import record_of, write_manifest
 from serve.models.place import Place
+from serve.models.wanted import WantedFile
 from serve.residency.group import GroupMemory, group_memory
 from serve.residency.need import PROCESS_BYTES
 from serve.settings.__main__ import main
@@ -88,12 +89,18 @@ def here(root: Path, application: dict[str, Any]) -> dict[str, Any]:
     """The same application, whose file is a small Llama that lies here, checked."""
     place = Place.of(application["name"], "m.gguf", root)
     place.folder.mkdir(parents=True)
-    write_gguf(place.file, llama())
-    size = place.file.stat().st_size
-    sha256 = hashlib.sha256(place.file.read_bytes()).hexdigest()
-    write_manifest(place, place.file, place.file.stat(), sha256, "made here")
-    application["args"]["weights"] |= {"bytes": size, "sha256": sha256}
+    write_gguf(place.path, llama())
+    note(place)
+    sha256 = hashlib.sha256(place.path.read_bytes()).hexdigest()
+    application["args"]["weights"] |= {"bytes": place.path.stat().st_size, "sha256": sha256}
     return application
+
+
+def note(place: Place) -> None:
+    """Write the manifest of what lies there."""
+    seen = place.path.stat()
+    digest = f"sha256:{hashlib.sha256(place.path.read_bytes()).hexdigest()}"
+    write_manifest(place, place.path, [record_of(WantedFile("", seen.st_size, digest), seen)], "made here")
 
 
 def test_the_cache_counts_once_the_file_is_here(tmp_path: Path) -> None:
@@ -104,8 +111,9 @@ def test_the_cache_counts_once_the_file_is_here(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model_is_told_with_its_models_name(tmp_path: Path) -> None:
     application = here(tmp_path, llamacpp("a"))
     place = Place.of("a", "m.gguf", tmp_path)
-    place.file.write_bytes(b"x" * application["args"]["weights"]["bytes"])
-    write_manifest(place, place.file, place.file.stat(), application["args"]["weights"]["sha256"], "made here")
+    place.path.write_bytes(b"x" * application["args"]["weights"]["bytes"])
+    note(place)
+    application["args"]["weights"]["sha256"] = hashlib.sha256(place.path.read_bytes()).hexdigest()
     with pytest.raises(SettingsError, match=r"^a: .*no GGUF file"):
         memory(application, root=tmp_path)
 
