@@ -11,6 +11,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from serve.errors import InvalidRequest
 from serve.protocol.events import Embeddings, Event
@@ -62,6 +63,10 @@ class Load:
     memory_bytes: int = 0
 
 
+class AdapterRefused(Exception):
+    """An adapter that this model cannot use; the message says why. Others go on."""
+
+
 class Handler(ABC):
     """One model in one replica."""
 
@@ -89,6 +94,18 @@ class Handler(ABC):
         """Raise when the handler can no longer answer, so that Serve replaces the replica."""
         return
 
+    async def add_adapter(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter, so that requests for ``<model>:<name>`` use it.
+
+        Raises:
+            AdapterRefused: its rank, base or shapes do not fit, or the handler takes none.
+        """
+        raise AdapterRefused(f"The handler {self.settings.handler!r} takes no adapters.")
+
+    async def remove_adapter(self, name: str) -> None:
+        """Forget an adapter; one that is not there is no fault."""
+        return
+
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
         """Generate an answer: deltas of every choice, then one ``Usage``."""
         raise InvalidRequest(f"The model {self.settings.id!r} cannot chat.", param="model")
@@ -106,6 +123,7 @@ class Handler(ABC):
 #: needs only the engines that it runs.
 HANDLERS: dict[str, str] = {
     "llamacpp": "serve.handlers.llamacpp.handler:LlamaCppHandler",
+    "vllm": "serve.handlers.vllm.handler:VllmHandler",
     "e5": "serve.handlers.e5:E5Handler",
     "echo": "serve.handlers.echo:EchoHandler",
 }
