@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve.errors import InvalidRequest
+from serve.errors import AdapterRefused, InvalidRequest
 from serve.protocol.events import Embeddings, Event
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.sampling import Sampling
@@ -63,10 +63,6 @@ class Load:
     memory_bytes: int = 0
 
 
-class AdapterRefused(Exception):
-    """An adapter that this model cannot use; the message says why. Others go on."""
-
-
 class Handler(ABC):
     """One model in one replica."""
 
@@ -95,15 +91,19 @@ class Handler(ABC):
         return
 
     async def add_adapter(self, name: str, folder: Path) -> None:
-        """Load a PEFT adapter, so that requests for ``<model>:<name>`` use it.
+        """Make the adapter in ``folder`` ready to answer requests whose ``adapter`` is ``name``.
+
+        The folder holds ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them, on this node;
+        it stays as it is for as long as the adapter does. A name stands for one content: one that was added is
+        never added again before it was removed.
 
         Raises:
-            AdapterRefused: its rank, base or shapes do not fit, or the handler takes none.
+            AdapterRefused: it does not fit: rank, shapes, or what it asks for. Nothing has changed then.
         """
         raise AdapterRefused(f"The handler {self.settings.handler!r} takes no adapters.")
 
     async def remove_adapter(self, name: str) -> None:
-        """Forget an adapter; one that is not there is no fault."""
+        """Give an adapter's memory back. No request runs on it any more, and none will ask for it."""
         return
 
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from serve.models.errors import ModelSourceError
 from serve.models.fetch import fetch
 from serve.models.local import LocalFile, list_local, remove, verify
-from serve.models.manifest import ready_path
+from serve.models.manifest import ready_manifest
 from serve.models.place import Place
 from serve.models.progress import size_text
+from serve.models.wanted import listed
 from serve.settings.config import load
 from serve.settings.errors import SettingsError
 from serve.settings.model import ModelSettings
 from serve.settings.suggest import one_of
-from serve.settings.weights import WeightsSettings
+from serve.settings.weights import Weights
 
 
 class _UsageError(Exception):
@@ -68,7 +69,7 @@ def _list(options: argparse.Namespace) -> int:
     rows = [("MODEL", "STATE", "SIZE", "WHERE")]
     for model in load(options.config).models:
         if model.weights is not None:
-            rows.append(_row(model.id, model.weights, here.pop((model.id, model.weights.file), None)))
+            rows.append(_row(model.id, model.weights, here.pop((model.id, model.weights.name), None)))
     rows += [
         (file.model_id, f"{file.state}, not in the config", size_text(file.size), str(file.path))
         for file in here.values()
@@ -79,13 +80,15 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(model_id: str, weights: WeightsSettings, file: LocalFile | None) -> tuple[str, str, str, str]:
-    place = Place.of(model_id, weights.file, None)
-    ready = ready_path(place, weights)
+def _row(model_id: str, weights: Weights, file: LocalFile | None) -> tuple[str, str, str, str]:
+    place = Place.of(model_id, weights.name, None)
+    ready = ready_manifest(place, weights)
     if ready is not None:
-        return model_id, "ready", size_text(weights.bytes), str(ready)
+        return model_id, "ready", size_text(ready.size), str(place.folder / ready.path)
     if file is None:
-        return model_id, "absent", size_text(weights.bytes), str(place.file)
+        wanted = listed(weights)
+        size = "?" if wanted is None else size_text(sum(one.bytes for one in wanted))
+        return model_id, "absent", size, str(place.path)
     # A manifest that fits its file but not the settings: the config asks for another file now.
     state = "outdated" if file.state == "ready" else file.state
     return model_id, state, size_text(file.size), str(file.path)
@@ -109,7 +112,7 @@ def _remove(options: argparse.Namespace) -> int:
     return 0
 
 
-def _for_each(options: argparse.Namespace, act: Callable[[str, WeightsSettings], str]) -> int:
+def _for_each(options: argparse.Namespace, act: Callable[[str, Weights], str]) -> int:
     """Do something with each model asked for; a failure does not keep the others from their turn."""
     code = 0
     for model in _chosen(options):

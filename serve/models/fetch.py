@@ -1,169 +1,273 @@
-"""Bring a model's verified file to this node: from disk if it is there, else from the first source that has it."""
+"""Bring a model's verified weights to this node: from disk if they are there, else from the first source that has
+them."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from serve.models.checkpoint import make_checkpoint, require_libraries
 from serve.models.errors import ModelSourceError, SourceFailed, WrongContent, no_source
-from serve.models.manifest import checked, ready_path, require_sha256, write_manifest
+from serve.models.manifest import FileRecord, checked, ready_path, record_of, write_manifest
 from serve.models.partial import PartialFile
-from serve.models.place import Place, locked, user_path
+from serve.models.place import Place, files_in, locked, remove_any, user_path
 from serve.models.progress import BarReporter, LogReporter, Reporter, size_text
 from serve.models.sources import Download, download_of
-from serve.settings.weights import Source, WeightsSettings
+from serve.models.sources.hub import HubDownload
+from serve.models.space import bytes_here, require_space
+from serve.models.wanted import WantedFile, listed, pin_of
+from serve.settings.weights import FolderSettings, FolderSource, GgufSource, Source, Weights
 
-#: Left free on the disk, in bytes, for whatever else writes to it meanwhile.
-SPACE_MARGIN = 64 * 1024 * 1024
 
-
-def local_path(model_id: str, weights: WeightsSettings, *, root: Path | None = None) -> Path:
-    """Where the verified file lies; fetched, with log lines only, when it is not there yet.
+def local_path(model_id: str, weights: Weights, *, root: Path | None = None) -> Path:
+    """Where the verified weights lie; fetched, with log lines only, when they are not there yet.
 
     Raises:
-        ModelSourceError: no source gave it, or it cannot be kept here.
+        ModelSourceError: no source gave them, or they cannot be kept here.
     """
     return fetch(model_id, weights, progress=False, root=root)
 
 
-def fetch(model_id: str, weights: WeightsSettings, *, progress: bool, root: Path | None = None) -> Path:
-    """Where the verified file lies; fetched when it is not there yet, with a progress bar or quietly.
+def fetch(model_id: str, weights: Weights, *, progress: bool, root: Path | None = None) -> Path:
+    """Where the verified weights lie; fetched when they are not there yet, with a progress bar or quietly.
 
-    A file whose manifest fits is taken without hashing it again. One process fetches at a time; others wait and
+    Weights whose manifest fits are taken without hashing them again. One process fetches at a time; others wait and
     take what it got. An interrupted fetch is taken up again by the next one.
 
     Args:
         model_id: the model's id, also the name of its folder.
-        weights: the file, its hash and its sources.
+        weights: the file or the folder, its hashes and its sources.
         progress: write progress to stderr instead of to the log.
         root: folder of all models; the environment's by default.
 
+    Returns:
+        The file, the folder, or the folder's ``entry`` where the settings name one.
+
     Raises:
-        ModelSourceError: no source gave it, or it cannot be kept here.
+        ModelSourceError: no source gave them, or they cannot be kept here.
     """
-    place = Place.of(model_id, weights.file, root)
-    reporter: Reporter = BarReporter(model_id, weights.bytes) if progress else LogReporter()
-    job = _Fetch(model_id, weights, place, reporter)
+    place = Place.of(model_id, weights.name, root)
+    reporter: Reporter = BarReporter(model_id) if progress else LogReporter()
     try:
-        if (ready := ready_path(place, weights)) is not None:
-            return ready
-        with locked(place, lambda: reporter.note(f"another process is fetching {model_id}; waiting")):
-            return ready_path(place, weights) or job.from_disk() or job.from_sources()
+        path = ready_path(place, weights)
+        if path is None:
+            with locked(place, lambda: reporter.note(f"another process is fetching {model_id}; waiting")):
+                path = ready_path(place, weights) or _Fetch(model_id, weights, place, reporter).run()
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise ModelSourceError(f"{model_id}: cannot keep files in {place.folder}: {reason}") from failure
+    return entry_of(model_id, weights, path)
 
 
-@dataclass(frozen=True, slots=True)
+def entry_of(model_id: str, weights: Weights, path: Path) -> Path:
+    """What an engine is to load of the weights at ``path``.
+
+    Raises:
+        ModelSourceError: the entry is not in the folder.
+    """
+    if not isinstance(weights, FolderSettings) or weights.entry is None:
+        return path
+    if not (path / weights.entry).is_file():
+        raise ModelSourceError(f"{model_id}: the entry {weights.entry!r} is not in {path}")
+    return path / weights.entry
+
+
 class _Fetch:
-    """One fetch; its methods are called with the lock held."""
+    """One fetch; ``run`` is called with the lock held."""
 
-    model_id: str
-    weights: WeightsSettings
-    place: Place
-    reporter: Reporter
+    def __init__(self, model_id: str, weights: Weights, place: Place, reporter: Reporter) -> None:
+        self._model_id = model_id
+        self._weights = weights
+        self._place = place
+        self._reporter = reporter
+        self._right: dict[WantedFile, FileRecord] = {}
 
-    def from_disk(self) -> Path | None:
-        """The file, if it lies in its place though no manifest says so; a wrong one is removed."""
-        file = self.place.file
-        if not file.exists():
-            return None
-        self._note(f"checking {file}")
-        try:
-            seen = checked(file, self.weights)
-        except WrongContent as failure:
-            self._warn(f"{file} is removed: {failure}")
-            file.unlink()
-            return None
-        write_manifest(self.place, file, seen, self.weights.sha256, "found on disk")
-        return file
-
-    def from_sources(self) -> Path:
-        """The file from the first source that has it."""
+    def run(self) -> Path:
+        """The weights: as they lie on disk if they are right, else from the first source that has them."""
+        wanted = listed(self._weights)
+        if wanted is not None and (found := self._found(wanted)) is not None:
+            return found
         failures: list[tuple[str, str]] = []
-        left = len(self.weights.sources)
-        for source in self.weights.sources:
-            left -= 1
-            label, take = self._way(source)
+        sources: Sequence[Source | FolderSource] = self._weights.sources
+        for number, source in enumerate(sources, 1):
+            label, take = self._way(source, wanted)
             try:
                 return take()
             except SourceFailed as failure:
                 failures.append((label, str(failure)))
-                if left:
+                if number < len(sources):
                     self._warn(f"{label}: {failure}; trying the next source")
-        raise no_source(self.model_id, failures)
+        what = "folder" if isinstance(self._weights, FolderSettings) else "file"
+        raise no_source(self._model_id, what, failures)
 
-    def _way(self, source: Source) -> tuple[str, Callable[[], Path]]:
-        """A source's name, and what takes the file from it."""
+    def _way(self, source: Source | FolderSource, wanted: list[WantedFile] | None) -> tuple[str, Callable[[], Path]]:
+        """A source's name, and what takes the weights from it."""
         if source.path is not None:
+            assert wanted is not None, "the settings demand files with a path"
             path = user_path(source.path)
-            return str(path), partial(self._in_place, path)
-        download = download_of(source, self.place)
-        return download.label, partial(self._download, download)
+            return str(path), partial(self._in_place, path, wanted)
+        if isinstance(source, FolderSource) and source.gguf is not None:
+            return source.gguf.file, partial(self._from_gguf, source.gguf, pin_of(source))
+        download = download_of(source, self._place)
+        if wanted is not None:
+            return download.label, partial(self._download_all, download, wanted, None)
+        assert isinstance(download, HubDownload) and isinstance(source, FolderSource), "only a hub knows its files"
+        return download.label, partial(self._download_listed, download, pin_of(source))
 
-    def _in_place(self, path: Path) -> Path:
-        """The user's own file, where it lies; it is never changed."""
-        if not path.is_file():
-            raise SourceFailed("there is no such file")
+    def _found(self, wanted: Sequence[WantedFile], pin: str | None = None) -> Path | None:
+        """The weights, if the right files lie in their place, manifest or not; wrong ones are removed."""
+        place = self._place
+        if isinstance(self._weights, FolderSettings) and place.path.is_symlink():
+            # A folder of the user's, which is not ours to change.
+            try:
+                return self._in_place(place.path, wanted)
+            except SourceFailed as failure:
+                self._warn(f"the link {place.path} is removed: {failure}")
+                place.path.unlink()
+        for file in wanted:
+            self._take_from_disk(file)
+        return self._keep(wanted, "found on disk", pin) if all(file in self._right for file in wanted) else None
+
+    def _take_from_disk(self, file: WantedFile) -> None:
+        path = self._place.file(file)
+        for above in reversed(path.relative_to(self._place.folder).parents[:-1]):
+            folder = self._place.folder / above
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                self._warn(f"{folder} is removed: it is no folder")
+                remove_any(folder)
+        if file in self._right or not path.exists():
+            return
         self._note(f"checking {path}")
         try:
-            seen = checked(path, self.weights)
-        except OSError as failure:
-            raise SourceFailed(f"it cannot be read: {failure.strerror}") from failure
-        write_manifest(self.place, path, seen, self.weights.sha256, f"path {path}")
+            self._right[file] = checked(path, file)
+        except (WrongContent, IsADirectoryError) as failure:
+            self._warn(f"{path} is removed: {failure}")
+            remove_any(path)
+
+    def _in_place(self, path: Path, wanted: Sequence[WantedFile]) -> Path:
+        """The user's own file or folder, where it lies; it is never changed."""
+        records = []
+        for file in wanted:
+            own = path / file.name
+            if not own.is_file():
+                raise SourceFailed(f"{_of(file)}there is no such file")
+            self._note(f"checking {own}")
+            try:
+                records.append(checked(own, file))
+            except OSError as failure:
+                raise SourceFailed(f"{_of(file)}it cannot be read: {failure.strerror}") from failure
+            except WrongContent as failure:
+                raise WrongContent(f"{_of(file)}{failure}") from failure
+        write_manifest(self._place, path, records, f"path {path}")
         return path
 
-    def _download(self, download: Download) -> Path:
-        """Download, check, and only then give the file its name."""
+    def _from_gguf(self, gguf: GgufSource, pin: str | None) -> Path:
+        """A checkpoint, made here from a GGUF file."""
+        require_libraries()
         try:
-            source = self._complete_part(download)
-        except WrongContent:
-            self.place.discard_download()
-            raise
-        self.place.part.replace(self.place.file)
-        seen = self.place.file.stat()
-        write_manifest(self.place, self.place.file, seen, self.weights.sha256, source)
-        self.place.discard_download()
-        self._note(f"{size_text(self.weights.bytes)} fetched and verified")
-        return self.place.file
+            file = fetch(
+                self._model_id, gguf, progress=isinstance(self._reporter, BarReporter), root=self._place.folder.parent
+            )
+        except ModelSourceError as failure:
+            raise SourceFailed(str(failure).removeprefix(f"{self._model_id}: ")) from failure
+        self._note(f"making a {gguf.dtype} checkpoint of {file}")
+        records, made_with = make_checkpoint(file, self._place, gguf.dtype)
+        source = f"made from {gguf.file} (sha256:{gguf.sha256}) as {gguf.dtype}"
+        write_manifest(self._place, self._place.path, records, source, pin=pin, made_with=made_with)
+        return self._place.path
 
-    def _complete_part(self, download: Download) -> str:
-        """Bring the part to its full, verified length; gives where it came from."""
-        with PartialFile(self.place, self.weights.bytes, self.reporter) as part:
+    def _download_listed(self, download: HubDownload, pin: str | None) -> Path:
+        """The files that the hub lists."""
+        return self._download_all(download, download.listing(self._note), pin)
+
+    def _download_all(self, download: Download, wanted: Sequence[WantedFile], pin: str | None) -> Path:
+        """Download and check each file that is not here, and only then say that the weights are."""
+        if pin is not None and (found := self._found(wanted, pin)) is not None:
+            return found
+        for path in (self._place.parts, self._place.origins):
+            if path.is_dir() != isinstance(self._weights, FolderSettings):
+                remove_any(path)  # From when the weights of this name had the other form.
+        missing = [file for file in wanted if file not in self._right]
+        total = sum(file.bytes for file in wanted)
+        done = total - sum(file.bytes for file in missing)
+        here = done + sum(bytes_here(self._place, file) for file in missing)
+        extra = download.extra_space(sum(file.bytes for file in missing))
+        try:
+            require_space(self._place.folder, total - here + extra)
+        except ModelSourceError as failure:
+            raise SourceFailed(str(failure)) from failure
+        if here < total:
+            left = f", {size_text(here)} are here already" if here else ""
+            self._note(f"fetching {size_text(total)} from {download.label}{left}")
+        self._reporter.begin(here, total)
+        try:
+            for file in missing:
+                source = self._download(download, file, partial(self._moved, done))
+                done += file.bytes
+        finally:
+            self._reporter.end()
+        self._note(f"{size_text(total)} fetched and verified")
+        return self._keep(wanted, source if len(wanted) == 1 else download.address, pin)
+
+    def _download(self, download: Download, file: WantedFile, moved: Callable[[int], None]) -> str:
+        """Download one file, check it, and only then give it its name; gives where it came from."""
+        try:
+            source = self._complete_part(download, file, moved)
+        except WrongContent as failure:
+            self._place.discard_part(file)
+            raise WrongContent(f"{_of(file)}{failure}") from failure
+        except SourceFailed as failure:
+            raise SourceFailed(f"{_of(file)}{failure}") from failure
+        path = self._place.file(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._place.part(file).replace(path)
+        self._place.origin(file).unlink(missing_ok=True)
+        self._right[file] = record_of(file, path.stat())
+        return source
+
+    def _complete_part(self, download: Download, file: WantedFile, moved: Callable[[int], None]) -> str:
+        """Bring a part to its full, verified length; gives where it came from."""
+        with PartialFile(self._place, file, moved) as part:
             try:
                 self._fill(part, download)
             except WrongContent as failure:
                 if not part.resumed:
                     raise
                 # The bytes of an earlier try may be the wrong ones; this source gets a chance of its own.
-                self._warn(f"the resumed download is not right ({failure}); starting over")
+                self._warn(f"{_of(file)}the resumed download is not right ({failure}); starting over")
                 part.restart()
                 self._fill(part, download)
             origin = part.origin()
         return origin.source if origin else download.address
 
     def _fill(self, part: PartialFile, download: Download) -> None:
-        missing = self.weights.bytes - part.size
-        if missing:
-            self._require_space(download.space(missing, self.weights.bytes))
-            left = f", {size_text(part.size)} are here already" if part.size else ""
-            self._note(f"fetching {size_text(self.weights.bytes)} from {download.label}{left}")
+        if part.size < part.wanted.bytes:
             download.fill(part, self._note)
-        require_sha256(part.finish(), self.weights)
+        part.finish()
 
-    def _require_space(self, needed: int) -> None:
-        free = shutil.disk_usage(self.place.folder).free
-        if free < needed + SPACE_MARGIN:
-            raise SourceFailed(
-                f"not enough disk space: {size_text(needed + SPACE_MARGIN)} needed in {self.place.folder},"
-                f" {size_text(free)} free"
-            )
+    def _keep(self, wanted: Sequence[WantedFile], source: str, pin: str | None = None) -> Path:
+        """Write the manifest of files that are all in their place, once nothing else is."""
+        place = self._place
+        names = {place.file(file) for file in wanted}
+        for path in files_in(place.path):
+            if path not in names:
+                self._warn(f"{path} is removed: it is not one of the model's files")
+                path.unlink()
+        write_manifest(place, place.path, [self._right[file] for file in wanted], source, pin=pin)
+        place.discard_download()
+        return place.path
+
+    def _moved(self, done: int, size: int) -> None:
+        self._reporter.at(done + size)
 
     def _note(self, line: str) -> None:
-        self.reporter.note(f"{self.model_id}: {line}")
+        self._reporter.note(f"{self._model_id}: {line}")
 
     def _warn(self, line: str) -> None:
-        self.reporter.warn(f"{self.model_id}: {line}")
+        self._reporter.warn(f"{self._model_id}: {line}")
+
+
+def _of(file: WantedFile) -> str:
+    """The file's name as the beginning of a sentence; nothing where there is only one."""
+    return f"{file.name}: " if file.name else ""

@@ -1,4 +1,4 @@
-"""The models' files on this node: listed, verified, removed."""
+"""The models' weights on this node: listed, verified, removed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Literal
 
 from serve.models.errors import ModelSourceError, WrongContent
-from serve.models.manifest import checked, read_manifest, ready_path, write_manifest
-from serve.models.place import Place, locked, model_folder, root_or_default, user_path
-from serve.settings.weights import WeightsSettings
+from serve.models.manifest import FileRecord, checked, known_paths, read_manifest, ready_path, write_manifest
+from serve.models.place import Place, bytes_in, locked, model_folder, remove_any, root_or_default
+from serve.models.wanted import WantedFile, listed
+from serve.settings.weights import FolderSettings, Weights
 
 State = Literal["ready", "unchecked", "partial", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One model's file on this node.
+    """One model's file or folder on this node.
 
     Attributes:
         model_id: the model.
-        name: the file's name in the model's folder.
-        path: where the file lies, or will lie.
+        name: its name in the model's folder.
+        path: where it lies, or will lie.
         size: bytes on disk.
         state: ready: its manifest fits it; unchecked: it is hashed at its next use; partial: its download is not
             done; missing: it has a manifest and is gone.
@@ -38,7 +39,7 @@ class LocalFile:
 
 
 def list_local(*, root: Path | None = None) -> list[LocalFile]:
-    """Every model file on this node, in the order of the models' ids."""
+    """Every model's weights on this node, in the order of the models' ids."""
     folder = root_or_default(root)
     if not folder.is_dir():
         return []
@@ -46,35 +47,41 @@ def list_local(*, root: Path | None = None) -> list[LocalFile]:
     return [_seen(model_id, place) for model_id, place in places]
 
 
-def verify(model_id: str, weights: WeightsSettings, *, root: Path | None = None) -> Path:
-    """Hash the model's file, whatever its manifest says; gives where it lies.
+def verify(model_id: str, weights: Weights, *, root: Path | None = None) -> Path:
+    """Hash the model's weights, whatever their manifest says; gives where they lie.
 
-    A wrong file loses its manifest, so that the next fetch replaces it.
+    Wrong weights lose their manifest, so that the next fetch replaces what is wrong. Where only a source knows the
+    files, they are held to what was noted of them when they were fetched.
 
     Raises:
-        ModelSourceError: there is no file, it is a wrong one, or it cannot be read.
+        ModelSourceError: they are not there, they are wrong, or they cannot be read.
     """
-    place = Place.of(model_id, weights.file, root)
+    place = Place.of(model_id, weights.name, root)
     try:
+        known = read_manifest(place)
+        if known is not None and not known.suits(weights):
+            known = None
+        wanted = [file.wanted for file in known.files] if known else listed(weights)
         path = ready_path(place, weights) or _first_there(place, weights)
+        if path is None or wanted is None:
+            raise ModelSourceError(f"{model_id}: there is no {_what(weights)} yet; fetch it first")
         with locked(place, lambda: _refuse(model_id)):
             try:
-                seen = checked(path, weights)
+                records = [_checked(path / file.name, file) for file in wanted]
             except WrongContent as failure:
                 place.manifest.unlink(missing_ok=True)
-                raise ModelSourceError(f"{model_id}: {path} is not right: {failure}") from failure
-            known = read_manifest(place)
-            source = known.source if known else "found on disk"
-            write_manifest(place, path, seen, weights.sha256, source)
-    except FileNotFoundError as failure:
-        raise ModelSourceError(f"{model_id}: there is no file yet; fetch it first") from failure
+                raise ModelSourceError(f"{model_id}: {failure}") from failure
+            if known is None:
+                write_manifest(place, path, records, "found on disk")
+            else:
+                write_manifest(place, path, records, known.source, pin=known.pin, made_with=known.made_with)
     except OSError as failure:
         raise ModelSourceError(f"{model_id}: cannot be checked: {failure.strerror or failure}") from failure
     return path
 
 
 def remove(model_id: str, *, root: Path | None = None) -> int:
-    """Remove a model's files from this node; gives the bytes freed. A ``path`` source's file is left alone.
+    """Remove a model's weights from this node; gives the bytes freed. What a ``path`` source names is left alone.
 
     Raises:
         ModelSourceError: another process works on the model, or the files cannot be removed.
@@ -83,52 +90,66 @@ def remove(model_id: str, *, root: Path | None = None) -> int:
     try:
         for place in _places(model_folder(model_id, root)):
             with locked(place, lambda: _refuse(model_id)):
-                freed += _bytes_in(place)
-                place.manifest.unlink(missing_ok=True)
-                place.file.unlink(missing_ok=True)
-                place.discard_download()
+                freed += _bytes_at(place)
+                discard(place)
     except OSError as failure:
         raise ModelSourceError(f"{model_id}: cannot be removed: {failure.strerror or failure}") from failure
     return freed
+
+
+def discard(place: Place) -> None:
+    """Remove the weights of a place; the lock must be held."""
+    place.manifest.unlink(missing_ok=True)
+    remove_any(place.path)
+    place.discard_download()
+
+
+def _checked(path: Path, file: WantedFile) -> FileRecord:
+    try:
+        return checked(path, file)
+    except FileNotFoundError:
+        raise WrongContent(f"{path} is missing") from None
+    except WrongContent as failure:
+        raise WrongContent(f"{path} is not right: {failure}") from failure
 
 
 def _refuse(model_id: str) -> None:
     raise ModelSourceError(f"{model_id}: another process is fetching it")
 
 
-def _first_there(place: Place, weights: WeightsSettings) -> Path:
-    """The first place that has a file: the model's own folder, then the ``path`` sources in order."""
-    paths = [place.file, *(user_path(source.path) for source in weights.sources if source.path)]
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
-        raise FileNotFoundError(place.file)
-    return found
+def _what(weights: Weights) -> str:
+    return "folder" if isinstance(weights, FolderSettings) else "file"
+
+
+def _first_there(place: Place, weights: Weights) -> Path | None:
+    """The first place that has the weights: the model's own folder, then the ``path`` sources in order."""
+    return next((path for path in known_paths(place, weights) if path.exists()), None)
 
 
 def _places(folder: Path) -> Iterator[Place]:
-    """The places in a model's folder that hold something. Every fetch leaves a lock file, which names its file."""
+    """The places in a model's folder that hold something. Every fetch leaves a lock file, which names its weights."""
     for lock in sorted(folder.glob("*.lock")):
         place = Place(folder, lock.name.removesuffix(".lock"))
-        if any(path.exists() for path in (place.file, place.manifest, place.part, place.wheels)):
+        if any(path.exists() for path in (place.path, place.manifest, place.parts, place.wheels)):
             yield place
 
 
 def _seen(model_id: str, place: Place) -> LocalFile:
     manifest = read_manifest(place)
-    path = place.folder / manifest.file if manifest else place.file
+    path = place.folder / manifest.path if manifest else place.path
     state: State
     if manifest and manifest.describes(path):
         state = "ready"
+    elif place.parts.exists() or place.wheels.exists():
+        state = "partial"
     elif path.exists():
         state = "unchecked"
-    elif place.part.exists() or place.wheels.exists():
-        state = "partial"
     else:
         state = "missing"
-    size = path.stat().st_size if path.exists() else _bytes_in(place)
+    size = bytes_in(path.resolve()) if path.exists() else 0
+    size += bytes_in(place.parts) + bytes_in(place.wheels)
     return LocalFile(model_id, place.name, path, size, state, manifest.source if manifest else None)
 
 
-def _bytes_in(place: Place) -> int:
-    files = [place.file, place.part, *place.wheels.glob("*.whl")]
-    return sum(file.stat().st_size for file in files if file.exists())
+def _bytes_at(place: Place) -> int:
+    return sum(bytes_in(path) for path in (place.path, place.parts, place.wheels))

@@ -1,104 +1,157 @@
-"""What a file on disk is known to be, so that it is not hashed at every start."""
+"""What files on disk are known to be, so that they are not hashed at every start."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
-from serve.models.errors import WrongContent
 from serve.models.place import Place, user_path
+from serve.models.wanted import WantedFile, listed, pins
 from serve.settings.base import Settings
-from serve.settings.weights import WeightsSettings
+from serve.settings.weights import Weights
 
 logger = logging.getLogger(__name__)
 
 
-class Manifest(Settings):
+class FileRecord(Settings):
     """A file that was hashed and found right.
 
     Attributes:
-        file: its name in the model's folder, or an absolute path where it lies outside.
+        file: its path in the folder; empty where the weights are one file.
         size: bytes.
         mtime_ns: when it was last changed, in nanoseconds since 1970.
-        sha256: of its content, in hexadecimal.
-        source: where it came from; holds no secret.
-        fetched_at: when it was found right.
+        digest: of its content, as in ``WantedFile``.
     """
 
     file: str
     size: int
     mtime_ns: int
-    sha256: str
-    source: str
-    fetched_at: AwareDatetime
+    digest: str
+
+    @property
+    def wanted(self) -> WantedFile:
+        """What the file was when it was found right."""
+        return WantedFile(self.file, self.size, self.digest)
 
     def describes(self, path: Path) -> bool:
         """Whether the file at ``path`` is still the one that was hashed, by its size and time of change."""
         try:
             seen = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return (seen.st_size, seen.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
+class Manifest(Settings):
+    """Weights of which every file was found right.
+
+    Attributes:
+        path: their name in the model's folder, or an absolute path where they lie outside.
+        files: each of their files.
+        source: where they came from; holds no secret.
+        pin: for a source that knows its own files, which content it gives (``pin_of``).
+        made_with: for a checkpoint made here, the versions of what made it.
+        fetched_at: when they were found right.
+    """
+
+    path: str
+    files: list[FileRecord]
+    source: str
+    pin: str | None = None
+    made_with: dict[str, str] | None = None
+    fetched_at: AwareDatetime
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def describes(self, path: Path) -> bool:
+        """Whether the weights at ``path`` are still those that were hashed, by sizes and times of change."""
+        return all(file.describes(path / file.file) for file in self.files)
+
+    def suits(self, weights: Weights) -> bool:
+        """Whether these weights are those that the settings ask for."""
+        wanted = listed(weights)
+        if wanted is not None and {file.wanted for file in self.files} == set(wanted):
+            return True
+        return self.pin is not None and self.pin in pins(weights)
+
+
 def read_manifest(place: Place) -> Manifest | None:
-    """The manifest of a file; none when there is none, or none that can be understood."""
+    """The manifest of a place; none when there is none, or none that can be understood."""
     try:
         return Manifest.model_validate_json(place.manifest.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
-        logger.warning("%s is not a manifest; the file will be checked again", place.manifest)
+        logger.warning("%s is not a manifest; the weights will be checked again", place.manifest)
         return None
 
 
-def write_manifest(place: Place, path: Path, seen: os.stat_result, sha256: str, source: str) -> None:
-    """Note that the file at ``path``, as it was at ``seen``, has this hash. Must come last."""
+def write_manifest(
+    place: Place,
+    path: Path,
+    files: Sequence[FileRecord],
+    source: str,
+    *,
+    pin: str | None = None,
+    made_with: dict[str, str] | None = None,
+) -> None:
+    """Note that the weights at ``path`` hold these files. Must come last."""
     manifest = Manifest(
-        file=place.name if path == place.file else str(path),
-        size=seen.st_size,
-        mtime_ns=seen.st_mtime_ns,
-        sha256=sha256,
+        path=place.name if path == place.path else str(path),
+        files=sorted(files, key=lambda file: file.file),
         source=source,
+        pin=pin,
+        made_with=made_with,
         fetched_at=datetime.now(UTC),
     )
-    write_atomically(place.manifest, manifest.model_dump_json(indent=2))
+    write_atomically(place.manifest, manifest.model_dump_json(indent=2, exclude_none=True))
 
 
-def ready_path(place: Place, weights: WeightsSettings) -> Path | None:
-    """Where the verified file lies, going by its manifest and without hashing; none when it must be hashed."""
+def ready_manifest(place: Place, weights: Weights) -> Manifest | None:
+    """The manifest, if it suits the settings and what lies on disk, without hashing; none when that must be done."""
     manifest = read_manifest(place)
-    if manifest is None or (manifest.sha256, manifest.size) != (weights.sha256, weights.bytes):
+    if manifest is None or not manifest.suits(weights):
         return None
-    path = place.folder / manifest.file
-    # A path outside counts only while the settings still name it.
-    known = [place.file, *(user_path(source.path) for source in weights.sources if source.path)]
-    return path if path in known and manifest.describes(path) else None
+    path = place.folder / manifest.path
+    return manifest if path in known_paths(place, weights) and manifest.describes(path) else None
 
 
-def checked(path: Path, weights: WeightsSettings) -> os.stat_result:
+def ready_path(place: Place, weights: Weights) -> Path | None:
+    """Where the verified weights lie, going by their manifest and without hashing; none when that must be done."""
+    manifest = ready_manifest(place, weights)
+    return None if manifest is None else place.folder / manifest.path
+
+
+def known_paths(place: Place, weights: Weights) -> list[Path]:
+    """Where weights may lie: in their place, or where the settings say that the user has them."""
+    return [place.path, *(user_path(source.path) for source in weights.sources if source.path)]
+
+
+def checked(path: Path, wanted: WantedFile) -> FileRecord:
     """Hash the file at ``path``; gives its state from before the hashing, so that a later change shows.
 
     Raises:
-        WrongContent: it is not the file that the settings describe.
+        WrongContent: it is not the file that is wanted.
     """
     seen = path.stat()
-    if seen.st_size != weights.bytes:
-        raise WrongContent(f"it has {seen.st_size} bytes, expected {weights.bytes}")
+    wanted.require_size(seen.st_size)
     with path.open("rb") as file:
-        require_sha256(hashlib.file_digest(file, "sha256").hexdigest(), weights)
-    return seen
+        wanted.require(hashlib.file_digest(file, wanted.hasher).hexdigest())
+    return record_of(wanted, seen)
 
 
-def require_sha256(got: str, weights: WeightsSettings) -> None:
-    """Raise ``WrongContent`` when a hash is not the expected one."""
-    if got != weights.sha256:
-        raise WrongContent(f"its SHA-256 is {got}, expected {weights.sha256}")
+def record_of(wanted: WantedFile, seen: os.stat_result) -> FileRecord:
+    """The record of a file that is right, as it was at ``seen``."""
+    return FileRecord(file=wanted.name, size=seen.st_size, mtime_ns=seen.st_mtime_ns, digest=wanted.digest)
 
 
 def write_atomically(path: Path, text: str) -> None:

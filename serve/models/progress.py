@@ -20,8 +20,8 @@ class Reporter(Protocol):
     def warn(self, line: str) -> None:
         """Something went wrong, and the fetch goes on."""
 
-    def begin(self, size: int) -> None:
-        """Bytes start to come; ``size`` are here already."""
+    def begin(self, size: int, total: int) -> None:
+        """Bytes start to come; ``size`` of ``total`` are here already."""
 
     def at(self, size: int) -> None:
         """``size`` bytes are here."""
@@ -41,7 +41,7 @@ class LogReporter:
         """Log ``line`` as a warning."""
         logger.warning("%s", line)
 
-    def begin(self, size: int) -> None:
+    def begin(self, size: int, total: int) -> None:
         """Nothing."""
 
     def at(self, size: int) -> None:
@@ -56,12 +56,10 @@ class BarReporter:
 
     Args:
         label: stands before the bar.
-        total: bytes of the whole file.
     """
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str) -> None:
         self._label = label
-        self._total = total
         self._bar: tqdm[Never] | None = None
 
     def note(self, line: str) -> None:
@@ -72,12 +70,12 @@ class BarReporter:
         """Write ``line``."""
         self.note(line)
 
-    def begin(self, size: int) -> None:
+    def begin(self, size: int, total: int) -> None:
         """Show a new bar, whose rate counts only what comes from now on."""
         self.end()
         self._bar = tqdm(
             desc=self._label,
-            total=self._total,
+            total=total,
             initial=size,
             unit="B",
             unit_scale=True,

@@ -90,6 +90,13 @@ class VllmEngine(Settings):
         """How many devices one replica takes."""
         return self.tensor_parallel * self.pipeline_parallel
 
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """What Ray sets aside for a replica with several GPUs, the replica's own processor first; else nothing."""
+        if self.device != "gpu" or self.devices == 1:
+            return []
+        return [{"CPU": 1.0, "GPU": 1.0}, *({"GPU": 1.0} for _ in range(self.devices - 1))]
+
     @field_validator("extra")
     @classmethod
     def _is_vllms_own(cls, extra: dict[str, Any]) -> dict[str, Any]:
@@ -183,3 +190,9 @@ ENGINES: dict[str, type[Settings]] = {
 
 #: Handlers that load weights named in the config.
 NEEDS_WEIGHTS = frozenset({"llamacpp", "vllm"})
+
+#: Handlers that load one file; of a folder they load the file that ``entry`` names.
+LOADS_A_FILE = frozenset({"llamacpp"})
+
+#: Handlers that load a folder in Hugging Face's layout.
+LOADS_A_FOLDER = frozenset({"vllm"})

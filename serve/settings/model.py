@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
-from serve.settings.engines import ENGINES, NEEDS_WEIGHTS
+from serve.settings.engines import ENGINES, LOADS_A_FILE, LOADS_A_FOLDER, NEEDS_WEIGHTS
 from serve.settings.errors import worded
 from serve.settings.suggest import one_of
-from serve.settings.weights import WeightsSettings
+from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
 
@@ -22,7 +22,7 @@ class ModelSettings(Settings):
     Attributes:
         id: what clients call it; also the application's name and the last part of its route.
         handler: which engine runs it.
-        weights: its file, for handlers that load one.
+        weights: its file or folder, for handlers that load one.
         engine: the handler's own settings, an object of the class in ``serve.settings.engines``.
         max_queued: choices that may wait for a slot before requests are refused with 429.
         created: when the model was made, seconds since 1970; shown by ``/v1/models``.
@@ -31,7 +31,7 @@ class ModelSettings(Settings):
 
     id: ModelId
     handler: str
-    weights: WeightsSettings | None = None
+    weights: Annotated[Weights | None, BeforeValidator(weights_of)] = None
     engine: Settings = Field(default_factory=dict, validate_default=True)
     max_queued: Annotated[int, Field(ge=0)] = 64
     created: Annotated[int, Field(ge=0)] = 0
@@ -59,6 +59,10 @@ class ModelSettings(Settings):
     def _has_its_weights(self) -> ModelSettings:
         if self.handler in NEEDS_WEIGHTS and self.weights is None:
             raise ValueError(f"handler {self.handler!r} needs weights")
+        if self.handler in LOADS_A_FILE and isinstance(self.weights, FolderSettings) and self.weights.entry is None:
+            raise ValueError(f"handler {self.handler!r} loads a file; weights.entry must name it")
+        if self.handler in LOADS_A_FOLDER and isinstance(self.weights, WeightsSettings):
+            raise ValueError(f"handler {self.handler!r} loads a folder; weights must name one, not a file")
         return self
 
 

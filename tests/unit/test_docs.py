@@ -28,7 +28,17 @@ from serve.settings.gateway import (
     Timeouts,
 )
 from serve.settings.model import ModelSettings, ModelUserConfig
-from serve.settings.weights import HubSource, PackageFile, Source, WeightsSettings
+from serve.settings.weights import (
+    FolderFile,
+    FolderSettings,
+    FolderSource,
+    GgufSource,
+    HubFolder,
+    HubSource,
+    PackageFile,
+    Source,
+    WeightsSettings,
+)
 from tests.group import config, echo, gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +66,11 @@ TABLES: dict[str, type[BaseModel]] = {
     "weights": WeightsSettings,
     "weights.sources": Source,
     "hub": HubSource,
+    "weights of a folder": FolderSettings,
+    "weights.files": FolderFile,
+    "sources of a folder": FolderSource,
+    "hub of a folder": HubFolder,
+    "gguf": GgufSource,
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
     "engine of e5": E5Engine,

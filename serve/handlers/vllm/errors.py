@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from serve.errors import GroupQwenError, InvalidRequest, QueueFull, Unavailable
+from serve.errors import GroupQwenError, InvalidRequest, ModelLost, QueueFull
 
 #: ``parameter`` of vLLM's error for a prompt that is too long: in tokens, or already in characters.
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
@@ -21,7 +21,7 @@ def as_ours(error: Exception, model: str, context: int, param: str) -> GroupQwen
         param: the request's field that holds the prompt.
     """
     if isinstance(error, EngineDeadError):
-        return Unavailable(f"The engine of {model!r} has died; the group replaces it.", code="model_lost")
+        return ModelLost(model)
     if isinstance(error, GracefulHTTPError):
         return QueueFull(model)
     if isinstance(error, VLLMValidationError) and error.parameter in _TOO_LONG:

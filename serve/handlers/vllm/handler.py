@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve.errors import InternalError, ModelNotFound, Unavailable
-from serve.handlers.base import AdapterRefused, Capabilities, EventStream, Handler, Load
+from serve.errors import AdapterNotFound, AdapterRefused, InternalError, ModelLost
+from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.vllm.arguments import engine_arguments
 from serve.handlers.vllm.request import chat_fields, sampling_fields
 from serve.handlers.vllm.stats import EngineStats
@@ -97,7 +97,7 @@ class VllmHandler(Handler):
             await self._library.check()
 
     async def add_adapter(self, name: str, folder: Path) -> None:
-        """Load a PEFT adapter; one of the same name is replaced, and requests that use it go on with it.
+        """Load a PEFT adapter into the engine.
 
         Raises:
             AdapterRefused: its rank, base or shapes do not fit, or LoRA is off for this model.
@@ -105,15 +105,13 @@ class VllmHandler(Handler):
         library = self._running()
         if not self._engine_settings.adapters:
             raise AdapterRefused("engine.adapters of this model is 0.")
-        if name in self._adapters:
-            await self.remove_adapter(name)
         if (reason := await library.add_adapter(self._adapter(name), folder)) is not None:
             raise AdapterRefused(reason)
         self._adapters.add(name)
         logger.info("adapter loaded", extra={"model": self.settings.id, "adapter": name})
 
     async def remove_adapter(self, name: str) -> None:
-        """Forget an adapter; one that is not there is no fault."""
+        """Give an adapter's memory back; one that is not there is no fault."""
         if name in self._adapters:
             self._adapters.discard(name)
             await self._running().remove_adapter(self._adapter(name))
@@ -157,7 +155,7 @@ class VllmHandler(Handler):
 
     def _running(self) -> Library:
         if self._library is None:
-            raise Unavailable(f"The model {self.settings.id!r} is not loaded.", code="model_lost")
+            raise ModelLost(self.settings.id)
         return self._library
 
     def _adapter(self, name: str) -> str:
@@ -168,13 +166,12 @@ class VllmHandler(Handler):
         """vLLM's name of a request's adapter, or none for the base.
 
         Raises:
-            ModelNotFound: it is not here.
+            AdapterNotFound: it is not here.
         """
         if adapter is None:
             return None
         if adapter not in self._adapters:
-            known = [self.settings.id, *map(self._adapter, self._adapters)]
-            raise ModelNotFound(self._adapter(adapter), known)
+            raise AdapterNotFound(self.settings.id, adapter, self._adapters)
         return self._adapter(adapter)
 
 

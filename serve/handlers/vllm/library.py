@@ -51,7 +51,9 @@ class EventChat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed h
                 check_room(self._extract_prompt_len(prompt), self.model_config.max_model_len, "messages")
         return rendered
 
-    def chat_completion_stream_generator(self, request: Any, result_generator: Any, *rest: Any, **named: Any) -> Events:  # noqa: ANN401
+    def chat_completion_stream_generator(
+        self, request: Any, result_generator: Any, *rest: Any, **named: Any
+    ) -> Events:  # noqa: ANN401
         """The events of one answer."""
         top = request.top_logprobs if request.logprobs else None
         kwargs = named.get("chat_template_kwargs")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from serve.errors import InternalError, Unavailable
+from serve.errors import InternalError
 from serve.protocol.events import Delta, Event, FinishReason, TokenLogprob, ToolCallDelta, TopLogprob, Usage
 
 #: vLLM's reasons that a sequence ended -> OpenAI's.
@@ -38,7 +38,7 @@ class Choice:
         """Take a ``CompletionOutput``; give what can be shown of it, if anything.
 
         Raises:
-            Unavailable: the engine gave the sequence up. InternalError: it failed on it.
+            InternalError: the engine failed on the sequence.
         """
         end = None if output.finish_reason is None else _reason(output.finish_reason)
         self.tokens += len(output.token_ids)
@@ -91,8 +91,6 @@ async def events(results: AsyncGenerator[Any, None], choices: list[Choice]) -> A
 
 
 def _reason(name: str) -> FinishReason:
-    if name == "abort":
-        raise Unavailable("The model stopped working on this request.", code="model_lost")
     if name not in _FINISHED:
         raise InternalError(f"The engine ended the request with {name!r}.")
     return _FINISHED[name]

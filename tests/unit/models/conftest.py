@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.models.sources import http
+from serve.models.sources import retry
 from tests.unit.models.files import CONTENT
 from tests.unit.models.web import Site, serving
 
@@ -29,4 +29,4 @@ def site() -> Iterator[Site]:
 def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy and no waiting between tries."""
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(http, "_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "_BACKOFF_SECONDS", 0.0)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serve.models import ModelSourceError, fetch, list_local, local_path, remove, verify
-from tests.unit.models.files import CONTENT, OTHER, manifest_of, names_in, weights_of
+from tests.unit.models.files import CONTENT, OTHER, manifest_of, names_in, sha256_of, weights_of
 from tests.unit.models.web import Site, serving
 
 
@@ -52,7 +52,7 @@ def test_a_second_start_needs_no_write_access(root: Path, site: Site, fetched: P
 
 @pytest.mark.parametrize(
     "manifest",
-    ["", "{}", "[]", "not json", "\x00\xff", '{"file": "model.gguf"}', '{"file": 3, "size": "x"}'],
+    ["", "{}", "[]", "not json", "\x00\xff", '{"path": "model.gguf"}', '{"path": 3, "files": "x"}'],
     ids=["empty", "no keys", "list", "text", "binary", "one key", "wrong types"],
 )
 def test_a_manifest_that_makes_no_sense_has_the_file_hashed_again(
@@ -65,23 +65,25 @@ def test_a_manifest_that_makes_no_sense_has_the_file_hashed_again(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("sha256", "0" * 64), ("size", 5), ("mtime_ns", 1), ("file", "other.gguf")]
+    ("key", "value"), [("digest", "sha256:" + "0" * 64), ("size", 5), ("mtime_ns", 1), ("file", "other.gguf")]
 )
 def test_a_manifest_that_does_not_fit_has_the_file_hashed_again(
     root: Path, site: Site, fetched: Path, hashed: list[str], key: str, value: object
 ) -> None:
     manifest = root / "tiny" / "model.gguf.json"
-    manifest.write_text(json.dumps(manifest_of(root / "tiny") | {key: value}))
+    raw = manifest_of(root / "tiny")
+    raw["files"][0][key] = value
+    manifest.write_text(json.dumps(raw))
     assert local_path("tiny", weights_of({"url": site.url}), root=root) == fetched
     assert (site.asked, hashed) == ([], ["model.gguf"])
 
 
-@pytest.mark.parametrize("file", ["/etc/hostname", "../../outside"])
+@pytest.mark.parametrize("path", ["/etc/hostname", "../../outside", "other.gguf"])
 def test_a_manifest_cannot_point_at_a_file_that_the_settings_do_not_name(
-    root: Path, site: Site, fetched: Path, file: str
+    root: Path, site: Site, fetched: Path, path: str
 ) -> None:
     manifest = root / "tiny" / "model.gguf.json"
-    manifest.write_text(json.dumps(manifest_of(root / "tiny") | {"file": file}))
+    manifest.write_text(json.dumps(manifest_of(root / "tiny") | {"path": path}))
     assert local_path("tiny", weights_of({"url": site.url}), root=root) == fetched
 
 
@@ -97,14 +99,14 @@ def test_a_file_put_there_by_hand_is_checked_and_taken(root: Path, site: Site) -
     (root / "tiny" / "model.gguf").write_bytes(CONTENT)
     local_path("tiny", weights_of({"url": site.url}), root=root)
     assert site.asked == []
-    assert manifest_of(root / "tiny")["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert manifest_of(root / "tiny")["files"][0]["digest"] == f"sha256:{sha256_of(CONTENT)}"
 
 
 def test_settings_that_ask_for_another_file_replace_the_old_one(root: Path, fetched: Path) -> None:
     with serving(Site(OTHER)) as newer:
         weights = weights_of({"url": newer.url}, content=OTHER)
         assert local_path("tiny", weights, root=root).read_bytes() == OTHER
-    assert manifest_of(root / "tiny")["sha256"] == weights.sha256
+    assert manifest_of(root / "tiny")["files"][0]["digest"] == f"sha256:{weights.sha256}"
 
 
 def test_a_broken_link_in_the_files_place_is_replaced(root: Path, site: Site) -> None:

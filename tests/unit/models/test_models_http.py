@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serve.models import ModelSourceError, fetch, local_path
-from serve.models.sources import http
+from serve.models.sources import http, retry
 from tests.unit.models.files import CONTENT, OTHER, manifest_of, names_in, weights_of
 from tests.unit.models.web import Site, serving
 
@@ -30,7 +30,7 @@ def test_a_download_leaves_the_file_and_its_manifest_and_nothing_else(root: Path
     assert names_in(root / "tiny") == {"model.gguf", "model.gguf.json"}
     manifest = manifest_of(root / "tiny")
     assert manifest["source"] == site.url
-    assert manifest["mtime_ns"] == path.stat().st_mtime_ns
+    assert manifest["files"][0]["mtime_ns"] == path.stat().st_mtime_ns
 
 
 def test_the_bytes_on_the_wire_are_asked_for_uncompressed(root: Path, site: Site) -> None:
@@ -191,7 +191,7 @@ def test_a_host_that_drops_connections_is_given_up_at_once(root: Path, monkeypat
 
 def test_a_server_that_stalls_is_given_up(root: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_READ_SECONDS", 3.0)
-    monkeypatch.setattr(http, "_TRIES", 1)
+    monkeypatch.setattr(retry, "_TRIES", 1)
     site.hold = 0
     with pytest.raises(ModelSourceError, match=r"no data for 3 s after 0 of 1000000 bytes"):
         local_path("tiny", weights_of({"url": site.url}), root=root)

@@ -12,6 +12,15 @@ from threading import Event, Thread
 
 
 @dataclass
+class Page:
+    """What one path answers: a status, a body, and headers beside the usual ones."""
+
+    content: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass
 class Site:
     """What a server serves, and what it was asked for.
 
@@ -27,10 +36,11 @@ class Site:
         pause: seconds to wait before each piece of the body.
         hold: bytes of the body after which to wait for ``go``.
         go: set to let held answers go on.
+        pages: path -> what it answers, in place of ``content`` for every path.
         asked: the path and the headers of each request.
     """
 
-    content: bytes
+    content: bytes = b""
     ranges: bool = True
     etag: str | None = '"v1"'
     length: bool = True
@@ -41,6 +51,7 @@ class Site:
     pause: float = 0.0
     hold: int | None = None
     go: Event = field(default_factory=Event)
+    pages: dict[str, Page] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     port: int = 0
 
@@ -71,25 +82,31 @@ class _Handler(BaseHTTPRequestHandler):
         if site.statuses:
             self.send_error(site.statuses.pop(0))
             return
+        page = Page(site.content) if site.pages is None else site.pages.get(self.path)
+        if page is None:
+            self.send_error(404)
+            return
         start = self._start()
-        if start > len(site.content):
+        if start > len(page.content):
             self.send_error(416)
             return
-        self._head(start)
-        self._send(site.content[start:], site.cuts.pop(0) if site.cuts else None)
+        self._head(start, page)
+        self._send(page.content[start:], site.cuts.pop(0) if site.cuts else None)
 
     def _start(self) -> int:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range") in {None, self.site.etag}
         return int(asked[1]) + self.site.shift if asked and same and self.site.ranges else 0
 
-    def _head(self, start: int) -> None:
-        total = len(self.site.content)
+    def _head(self, start: int, page: Page) -> None:
+        total = len(page.content)
         if start:
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
-            self.send_response(200)
+            self.send_response(page.status)
+        for name, value in page.headers.items():
+            self.send_header(name, value)
         if self.site.length:
             self.send_header("Content-Length", str(total - start))
         if self.site.etag:

@@ -166,7 +166,7 @@ def test_numbers_of_replicas_that_contradict_each_other_are_refused(numbers: dic
         (
             ("applications", 2, "args", "weights"),
             WEIGHTS | {"sources": [{"path": "/a", "url": "https://a/b"}]},
-            "weights.sources[0]: a source is exactly one of: hub, url, path, packages",
+            "weights.sources[0]: a source is exactly one of: hub, url, path, uri, packages",
         ),
     ],
 )
