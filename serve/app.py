@@ -29,6 +29,6 @@ def model(args: dict[str, Any]) -> Application:
 
 
 def _placement(settings: ModelSettings) -> dict[str, Any]:
-    """Deployment options for a model whose replica takes several GPUs: a bundle for each, which may be on other nodes."""
+    """Deployment options of a replica with several GPUs: a bundle for each; they may be on other nodes."""
     bundles = settings.engine.bundles if isinstance(settings.engine, VllmEngine) else []
     return {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"} if bundles else {}

@@ -23,9 +23,9 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
-from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.hf import resolve_chat_template
+from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -43,7 +43,7 @@ Events = AsyncGenerator[Sequence[Event], None]
 class EventChat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed here
     """vLLM's chat server, with our events for its stream."""
 
-    async def render_chat_request(self, request: Any) -> Any:  # noqa: ANN401 - vLLM is not typed here
+    async def render_chat_request(self, request: Any) -> Any:
         """Render the prompt, and see that a token of answer fits after it."""
         rendered = await super().render_chat_request(request)
         if not isinstance(rendered, ErrorResponse):
@@ -53,7 +53,7 @@ class EventChat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed h
 
     def chat_completion_stream_generator(
         self, request: Any, result_generator: Any, *rest: Any, **named: Any
-    ) -> Events:  # noqa: ANN401
+    ) -> Events:
         """The events of one answer."""
         top = request.top_logprobs if request.logprobs else None
         kwargs = named.get("chat_template_kwargs")
@@ -63,12 +63,12 @@ class EventChat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed h
         ]
         return events(result_generator, choices)
 
-    def _parse(self, request: Any, kwargs: dict[str, Any] | None) -> Parse | None:  # noqa: ANN401
+    def _parse(self, request: Any, kwargs: dict[str, Any] | None) -> Parse | None:
         if self.parser_cls is None:
             return None
         parser = self._make_parser(request, self.renderer.tokenizer, kwargs)
 
-        def parse(text: str, tokens: Sequence[int], prompt: Sequence[int] | None, finished: bool) -> Any:  # noqa: ANN401
+        def parse(text: str, tokens: Sequence[int], prompt: Sequence[int] | None, finished: bool) -> Any:
             return parser.parse_delta(
                 delta_text=text,
                 delta_token_ids=list(tokens),
@@ -90,7 +90,7 @@ class Library:
         cache_bytes: memory of the cache, on all devices together.
     """
 
-    def __init__(self, client: Any, model: str, settings: VllmEngine) -> None:  # noqa: ANN401 - vLLM is not typed here
+    def __init__(self, client: Any, model: str, settings: VllmEngine) -> None:
         self._client = client
         self._model = model
         config = client.model_config
@@ -206,7 +206,7 @@ def check_room(prompt: int, context: int, param: str) -> None:
         raise ContextLengthExceeded(prompt, context, param=param)
 
 
-def _cache_bytes(config: Any) -> int:  # noqa: ANN401 - vLLM is not typed here
+def _cache_bytes(config: Any) -> int:
     """Keys and values of every token that the cache holds: layers x KV heads x head size x 2 x bytes of each."""
     model, cache = config.model_config, config.cache_config
     layers = model.get_total_num_hidden_layers()

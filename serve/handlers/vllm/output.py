@@ -25,7 +25,9 @@ class Choice:
         finished: whether its last delta was given out.
     """
 
-    def __init__(self, index: int, parse: Parse | None = None, *, top: int | None = None, one_call: bool = False):
+    def __init__(
+        self, index: int, parse: Parse | None = None, *, top: int | None = None, one_call: bool = False
+    ) -> None:
         self._index = index
         self._parse = parse
         self._top = top
@@ -34,7 +36,7 @@ class Choice:
         self.tokens = 0
         self.finished = False
 
-    def feed(self, output: Any, prompt: Sequence[int] | None) -> Delta | None:  # noqa: ANN401 - vLLM is not typed here
+    def feed(self, output: Any, prompt: Sequence[int] | None) -> Delta | None:
         """Take a ``CompletionOutput``; give what can be shown of it, if anything.
 
         Raises:
@@ -42,10 +44,7 @@ class Choice:
         """
         end = None if output.finish_reason is None else _reason(output.finish_reason)
         self.tokens += len(output.token_ids)
-        text, reasoning, calls = output.text, "", ()
-        if self._parse is not None:
-            found = self._parse(output.text, output.token_ids, prompt, end is not None)
-            text, reasoning, calls = ("", "", ()) if found is None else self._parts(found)
+        text, reasoning, calls = self._parts(output, prompt, finished=end is not None)
         logprobs = None if self._top is None else _logprobs(output, self._top)
         if end is None and not (text or reasoning or calls or logprobs):
             return None
@@ -60,7 +59,14 @@ class Choice:
             finish_reason="tool_calls" if end == "stop" and self._called else end,
         )
 
-    def _parts(self, found: Any) -> tuple[str, str, tuple[ToolCallDelta, ...]]:  # noqa: ANN401 - vLLM is not typed here
+    def _parts(
+        self, output: Any, prompt: Sequence[int] | None, *, finished: bool
+    ) -> tuple[str, str, tuple[ToolCallDelta, ...]]:
+        if self._parse is None:
+            return output.text, "", ()
+        found = self._parse(output.text, output.token_ids, prompt, finished)
+        if found is None:
+            return "", "", ()
         calls = tuple(
             ToolCallDelta(
                 index=call.index,
@@ -96,8 +102,8 @@ def _reason(name: str) -> FinishReason:
     return _FINISHED[name]
 
 
-def _logprobs(output: Any, top: int) -> tuple[TokenLogprob, ...]:  # noqa: ANN401 - vLLM is not typed here
-    """The log probabilities of an output's tokens; vLLM gives each token's own and those of the likeliest, by rank."""
+def _logprobs(output: Any, top: int) -> tuple[TokenLogprob, ...]:
+    """The log probabilities of an output's tokens; vLLM gives each token's own and the likeliest, with ranks."""
     found = []
     for token, likely in zip(output.token_ids, output.logprobs or (), strict=True):
         best = sorted((one for one in likely.values() if one.rank <= top), key=lambda one: one.rank)
@@ -106,7 +112,7 @@ def _logprobs(output: Any, top: int) -> tuple[TokenLogprob, ...]:  # noqa: ANN40
     return tuple(found)
 
 
-def _alternative(one: Any) -> TopLogprob:  # noqa: ANN401 - vLLM is not typed here
+def _alternative(one: Any) -> TopLogprob:
     text = one.decoded_token or ""
     # JSON knows no infinity; vLLM's own server writes this number too.
     return TopLogprob(text, max(one.logprob, -9999.0), text.encode(errors="replace"))

@@ -20,11 +20,11 @@ class EngineStats:
         self.waiting = 0
         self._rate = Rate()
 
-    def factory(self, config: Any, engine: int = 0) -> EngineStats:  # noqa: ANN401 - vLLM is not typed here
+    def factory(self, config: Any, engine: int = 0) -> EngineStats:
         """What vLLM calls to make its logger: this object, which the handler has too."""
         return self
 
-    def record(self, scheduler_stats: Any, iteration_stats: Any, *others: Any, **named: Any) -> None:  # noqa: ANN401
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *others: Any, **named: Any) -> None:
         """Take the numbers of one step."""
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
