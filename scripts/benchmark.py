@@ -12,7 +12,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import gateway, llamacpp
+from benchmarks import gateway, llamacpp, vllm
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
 from serve.models import ModelSourceError
@@ -32,7 +32,7 @@ class Benchmark(Protocol):
         """Measure and write the results."""
 
 
-BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway, "llamacpp": llamacpp}
+BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway, "llamacpp": llamacpp, "vllm": vllm}
 
 
 def main(argv: list[str] | None = None) -> int:

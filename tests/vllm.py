@@ -103,8 +103,13 @@ def save_qwen3(folder: Path, tokenizer: Any) -> None:
 def save_qwen3_vl(folder: Path, tokenizer: Any) -> None:
     """A Qwen3-VL of small layers with random weights, and a real processor of pictures."""
     import torch
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
-    from transformers import Qwen2VLImageProcessor, Qwen3VLVideoProcessor
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
 
     torch.manual_seed(0)
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [12, 10, 10], "mrope_interleaved": True}
@@ -173,7 +178,13 @@ def save_adapter(folder: Path, base: Path, *, rank: int = 8, hidden: int | None 
         weights[f"{name}.lora_B.weight"] = torch.randn(size, rank, generator=generator)
     folder.mkdir(parents=True)
     save_file(weights, folder / "adapter_model.safetensors")
-    kind = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": ["q_proj"]}
+    kind = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": ["q_proj"],
+    }
     about = {**kind, "base_model_name_or_path": base.name, "bias": "none", "lora_dropout": 0.0}
     (folder / "adapter_config.json").write_text(json.dumps(about), encoding="utf-8")
     return folder

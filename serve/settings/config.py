@@ -232,8 +232,8 @@ def _check_devices(engine: VllmEngine, options: ActorOptions, where: str) -> Non
         raise SettingsError(f"{where}.num_gpus: must be stated for a model on a GPU; 1 is a whole one")
     if engine.devices > 1 and options.num_gpus:
         raise SettingsError(
-            f"{where}.num_gpus: must be 0; tensor_parallel x pipeline_parallel = {engine.devices} GPUs have bundles of"
-            " their own"
+            f"{where}.num_gpus: must be 0; the {engine.devices} GPUs that tensor_parallel x pipeline_parallel take"
+            " have bundles of their own"
         )
     if engine.devices > 1 and (options.num_cpus or 0) > 1:
         raise SettingsError(f"{where}.num_cpus: must be at most 1, which is what the first GPU's bundle has")

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import psutil
 import pytest
+import pytest_asyncio
 
 from serve.errors import AdapterNotFound, AdapterRefused, ContextLengthExceeded, InvalidRequest, ModelLost
 from serve.handlers.vllm.handler import VllmHandler
@@ -26,7 +27,7 @@ PERSON = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def handler(smollm2_checkpoint: Path) -> AsyncIterator[VllmHandler]:
     async with loaded(settings_of("smol", smollm2_checkpoint, adapters=1, max_lora_rank=8)) as found:
         yield found

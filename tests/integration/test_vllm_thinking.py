@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from serve.errors import ModelLost
 from serve.handlers.vllm.handler import VllmHandler
@@ -23,7 +24,7 @@ COLOUR = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}}
 PAINT = {"type": "function", "function": {"name": "paint", "description": "Paint it.", "parameters": COLOUR}}
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def handler(
     qwen_thinking_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VllmHandler]:

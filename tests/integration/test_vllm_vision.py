@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from serve.errors import InvalidRequest
@@ -28,7 +29,7 @@ def torchvision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def handler(
     torchvision: None, qwen_thinking_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VllmHandler]:
@@ -77,7 +78,9 @@ async def test_two_pictures_are_seen_and_three_are_refused(handler: VllmHandler)
     assert raised.value.param == "messages[0].content[2]"
 
 
-@pytest.mark.parametrize("data", ["data:image/png;base64,AAAA", "data:image/png;base64,%%%", "data:image/png;base64,"])
+@pytest.mark.parametrize(
+    "data", ["data:image/png;base64,AAAA", "data:image/png;base64,%%%", "data:image/png;base64,"]
+)
 async def test_a_picture_that_is_none_is_the_requests_fault(handler: VllmHandler, data: str) -> None:
     with pytest.raises(InvalidRequest):
         await events_of(handler, asked({"type": "image_url", "image_url": {"url": data}}))

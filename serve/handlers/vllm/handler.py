@@ -88,7 +88,9 @@ class VllmHandler(Handler):
             queued=self._stats.waiting,
             queued_tokens=self._library.queued_tokens,
             tokens_per_second=self._stats.tokens_per_second,
+            prompt_tokens_per_second=self._stats.prompt_tokens_per_second,
             memory_bytes=self._weights_bytes + self._library.cache_bytes,
+            cache_use=self._stats.cache_use,
         )
 
     async def check(self) -> None:
