@@ -94,7 +94,8 @@ def save_qwen3(folder: Path, tokenizer: Any) -> None:
         **_small_text(),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
+        # With one table for both ends, random weights say the last token again for ever.
+        tie_word_embeddings=False,
     )
     Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -129,7 +130,7 @@ def save_qwen3_vl(folder: Path, tokenizer: Any) -> None:
         video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
         vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"],
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
     )
     Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
     pixels = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}

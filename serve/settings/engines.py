@@ -60,7 +60,7 @@ class VllmEngine(Settings):
         thinking_budget: most tokens of reasoning, after which the answer is forced; needs ``reasoning_parser``.
         tool_parser: which of vLLM's parsers reads tool calls (``hermes`` for Qwen3); none: the model calls no tools.
         images: most pictures in one request; 0 for models that see none.
-        adapters: LoRA adapters that one step can mix; 0 turns LoRA off.
+        adapters: LoRA adapters that can be loaded at once; 0 turns LoRA off.
         max_lora_rank: highest rank of an adapter.
         seed: of requests that bring none, as far as vLLM honours it.
         extra: further arguments of vLLM's engine, by the names of its ``AsyncEngineArgs``.

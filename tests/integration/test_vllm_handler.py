@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from serve.errors import AdapterNotFound, AdapterRefused, ContextLengthExceeded, InvalidRequest, ModelLost
 from serve.handlers.vllm.handler import VllmHandler
-from tests.llamacpp import CAPITAL, chat, completion, deltas, events_of, stream, text, until, usage
+from tests.llamacpp import CAPITAL, COUNT, chat, completion, deltas, events_of, stream, text, until, usage
 from tests.vllm import loaded, save_adapter, settings_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -29,7 +29,7 @@ PERSON = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def handler(smollm2_checkpoint: Path) -> AsyncIterator[VllmHandler]:
-    async with loaded(settings_of("smol", smollm2_checkpoint, adapters=1, max_lora_rank=8)) as found:
+    async with loaded(settings_of("smol", smollm2_checkpoint, adapters=2, max_lora_rank=8)) as found:
         yield found
 
 
@@ -49,14 +49,14 @@ async def test_it_answers_and_counts_tokens(handler: VllmHandler) -> None:
 
 
 async def test_it_continues_a_text(handler: VllmHandler) -> None:
-    events = await events_of(handler, completion("one two three four five six", max_tokens=6))
-    assert "seven" in text(events)
+    events = await events_of(handler, completion(COUNT, max_tokens=6))
+    assert text(events).startswith(" five six")
     assert (deltas(events)[-1].finish_reason, usage(events).completion_tokens) == ("length", 6)
 
 
 async def test_a_stop_string_ends_the_answer_and_is_not_in_it(handler: VllmHandler) -> None:
-    events = await events_of(handler, completion("one two three four five six", stop=[" eight"]))
-    assert text(events).endswith("seven")
+    events = await events_of(handler, completion(COUNT, stop=[" eight"]))
+    assert text(events).endswith(" seven")
     assert deltas(events)[-1].finish_reason == "stop"
 
 
@@ -179,12 +179,15 @@ async def test_a_bad_adapter_is_refused_and_others_go_on(
     handler: VllmHandler, smollm2_checkpoint: Path, tmp_path: Path
 ) -> None:
     await handler.add_adapter("good", save_adapter(tmp_path / "good", smollm2_checkpoint))
-    with pytest.raises(AdapterRefused, match="rank"):
+    with pytest.raises(AdapterRefused, match="rank is 16"):
         await handler.add_adapter("high", save_adapter(tmp_path / "high", smollm2_checkpoint, rank=16))
-    with pytest.raises(AdapterRefused):
+    with pytest.raises(AdapterRefused, match="made for 64 numbers, and the model has 576"):
         await handler.add_adapter("other", save_adapter(tmp_path / "other", smollm2_checkpoint, hidden=64))
-    with pytest.raises(AdapterRefused):
+    with pytest.raises(AdapterRefused, match="not an adapter"):
         await handler.add_adapter("none", tmp_path / "none")
+    await handler.add_adapter("second", save_adapter(tmp_path / "second", smollm2_checkpoint, rank=4))
+    with pytest.raises(AdapterRefused, match="at most 2"):
+        await handler.add_adapter("third", save_adapter(tmp_path / "third", smollm2_checkpoint))
     await handler.check()
     assert text(await events_of(handler, chat(CAPITAL).model_copy(update={"model": "smol:good"})))
     assert "Paris" in text(await events_of(handler, chat(CAPITAL)))

@@ -18,6 +18,8 @@ def engine_arguments(model: str, folder: Path, settings: VllmEngine, max_queued:
     """
     stated = {argument: getattr(settings, key) for argument, key in VLLM_NAMES.items()}
     stated["limit_mm_per_prompt"] = {"image": settings.images, "video": 0} if settings.images else {}
+    # On processors vLLM computes rows without an adapter with the last slot's weights, so that one stays empty.
+    stated["max_loras"] = settings.adapters + (settings.device == "cpu")
     if not settings.adapters:
         del stated["max_loras"], stated["max_lora_rank"]
     return {

@@ -35,6 +35,7 @@ class VllmHandler(Handler):
         self._engine_settings = settings.engine
         self._stats = EngineStats()
         self._weights_bytes = 0
+        self._folder = Path()
         self._library: Library | None = None
         self._adapters: set[str] = set()
 
@@ -48,6 +49,7 @@ class VllmHandler(Handler):
         assert self.settings.weights is not None
         began = time.monotonic()
         folder = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
+        self._folder = folder
         self._weights_bytes = await asyncio.to_thread(_bytes_in, folder)
         arguments = engine_arguments(self.settings.id, folder, self._engine_settings, self.settings.max_queued)
         # vLLM's import takes seconds, in which the event loop must answer Serve's questions.
@@ -102,11 +104,14 @@ class VllmHandler(Handler):
         """Load a PEFT adapter into the engine.
 
         Raises:
-            AdapterRefused: its rank, base or shapes do not fit, or LoRA is off for this model.
+            AdapterRefused: its rank or shapes do not fit, or the model has no slot left for it.
         """
         library = self._running()
-        if not self._engine_settings.adapters:
-            raise AdapterRefused("engine.adapters of this model is 0.")
+        if len(self._adapters) >= self._engine_settings.adapters:
+            raise AdapterRefused(
+                f"This model holds at most {self._engine_settings.adapters} adapters (engine.adapters)."
+            )
+        await asyncio.to_thread(self._check_adapter, folder)
         if (reason := await library.add_adapter(self._adapter(name), folder)) is not None:
             raise AdapterRefused(reason)
         self._adapters.add(name)
@@ -159,6 +164,11 @@ class VllmHandler(Handler):
         if self._library is None:
             raise ModelLost(self.settings.id)
         return self._library
+
+    def _check_adapter(self, folder: Path) -> None:
+        from serve.handlers.vllm.adapter import check_adapter, shapes_in
+
+        check_adapter(folder, shapes_in(self._folder), self._engine_settings.max_lora_rank)
 
     def _adapter(self, name: str) -> str:
         """What vLLM calls an adapter; never the base's own name."""

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ class Library:
         """
 
         def start() -> AsyncLLM:
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[stats.factory])
+            return AsyncLLM.from_engine_args(_engine_args(arguments), stat_loggers=[stats.factory])
 
         client = await asyncio.to_thread(start)
         try:
@@ -204,6 +205,17 @@ def check_room(prompt: int, context: int, param: str) -> None:
     """
     if prompt >= context:
         raise ContextLengthExceeded(prompt, context, param=param)
+
+
+def _engine_args(arguments: dict[str, Any]) -> Any:
+    """``arguments`` as vLLM's object; a mapping for one of its nested settings becomes that, as on its command line."""
+    made = dict(arguments)
+    for field in dataclasses.fields(AsyncEngineArgs):
+        if isinstance(made.get(field.name), dict) and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+            if dataclasses.is_dataclass(default):
+                made[field.name] = type(default)(**made[field.name])
+    return AsyncEngineArgs(**made)
 
 
 def _cache_bytes(config: Any) -> int:

@@ -43,12 +43,16 @@ def chat_fields(
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:
     """What chat and text completions share, by names that vLLM's requests and its ``SamplingParams`` both have."""
+    temperature, top_k = sampling.temperature, sampling.top_k
+    if sampling.n > 1 and temperature == 0:
+        # vLLM takes one greedy choice only; the likeliest token of one is the same thing.
+        temperature, top_k = 1.0, 1
     return {
         "n": sampling.n,
-        "temperature": sampling.temperature,
+        "temperature": temperature,
         # vLLM does not take 0, which keeps the likeliest token only.
         "top_p": max(sampling.top_p, 1e-6),
-        "top_k": sampling.top_k,
+        "top_k": top_k,
         "min_p": sampling.min_p,
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,

@@ -43,6 +43,7 @@ def test_several_gpus_are_placed_by_ray_and_one_is_not() -> None:
 
 def test_adapters_and_pictures_are_off_until_asked_for() -> None:
     assert arguments()["limit_mm_per_prompt"] == {}
+    assert arguments(device="cpu", adapters=4)["max_loras"] == 5
     found = arguments(adapters=4, max_lora_rank=64, images=3)
     assert (found["enable_lora"], found["max_loras"], found["max_lora_rank"]) == (True, 4, 64)
     assert found["limit_mm_per_prompt"] == {"image": 3, "video": 0}

@@ -40,12 +40,18 @@ def test_what_a_request_leaves_open_comes_from_the_models_defaults() -> None:
 
 
 @pytest.mark.parametrize(("asked", "most"), [({}, 1000), ({"max_tokens": 5}, 5), ({"max_tokens": 10**6}, 1000)])
-def test_a_limit_is_never_over_the_context(asked: dict[str, int], most: int) -> None:
+def test_a_limit_is_never_over_the_context(asked: dict[str, Any], most: int) -> None:
     assert fields(**asked)["max_completion_tokens"] == most
 
 
 def test_a_top_p_of_0_is_one_that_vllm_takes() -> None:
     assert 0 < fields(top_p=0)["top_p"] < 0.001
+
+
+def test_many_greedy_choices_are_the_likeliest_tokens() -> None:
+    found = fields(n=3, temperature=0)
+    assert (found["temperature"], found["top_k"]) == (1.0, 1)
+    assert fields(temperature=0)["temperature"] == 0
 
 
 def test_biases_are_by_token() -> None:
