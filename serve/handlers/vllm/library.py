@@ -208,7 +208,7 @@ def check_room(prompt: int, context: int, param: str) -> None:
 
 
 def _engine_args(arguments: dict[str, Any]) -> Any:
-    """``arguments`` as vLLM's object; a mapping for one of its nested settings becomes that, as on its command line."""
+    """``arguments`` as vLLM's object; a mapping for one of its nested settings becomes an object of its class."""
     made = dict(arguments)
     for field in dataclasses.fields(AsyncEngineArgs):
         if isinstance(made.get(field.name), dict) and field.default_factory is not dataclasses.MISSING:
