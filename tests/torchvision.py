@@ -19,7 +19,7 @@ import pytest
 #: torch -> the torchvision that belongs to it.
 _FITS = {"2.13": "0.28.0"}
 
-_SITE = '''\
+_SITE = r'''
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -40,7 +40,7 @@ def declare():
     import torch
 
     text = (Path(__file__).parent / "torchvision" / "_meta_registrations.py").read_text(encoding="utf-8")
-    names = set(re.findall(r'register_meta\\\\("(\\\\w+)"', text)) | set(re.findall(r'"torchvision::(\\\\w+)"', text))
+    names = set(re.findall(r'register_meta\("(\w+)"', text)) | set(re.findall(r'"torchvision::(\w+)"', text))
     declare.library = torch.library.Library("torchvision", "FRAGMENT")
     for name in sorted(names):
         declare.library.define(f"{name}(Tensor x) -> Tensor")
@@ -55,11 +55,12 @@ def make_importable(folder: Path, patch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("torchvision") is not None:
         return
     wanted = _FITS[version("torch").rpartition(".")[0]]
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    subprocess.run([*command, f"torchvision=={wanted}"], check=True, capture_output=True)
-    (folder / "sitecustomize.py").write_text(_SITE.replace("\\\\", "\\"), encoding="utf-8")
+    if not (folder / f"torchvision-{wanted}.dist-info").exists():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
+        subprocess.run([*command, f"torchvision=={wanted}"], check=True, capture_output=True)
+    (folder / "sitecustomize.py").write_text(_SITE.lstrip(), encoding="utf-8")
     patch.syspath_prepend(str(folder))
-    patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), str(Path.cwd())])))
+    patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     spec = importlib.util.spec_from_file_location("torchvision_site", folder / "sitecustomize.py")
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))

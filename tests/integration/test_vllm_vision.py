@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,14 @@ from PIL import Image
 from serve.errors import InvalidRequest
 from serve.handlers.vllm.handler import VllmHandler
 from tests.llamacpp import chat, events_of, text, usage
-from tests.torchvision import make_importable
 from tests.vllm import loaded, save_qwen3_vl, settings_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def torchvision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        make_importable(tmp_path_factory.mktemp("torchvision"), patch)
-        yield
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def handler(
-    torchvision: None, qwen_thinking_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
+    qwen_thinking_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VllmHandler]:
     folder: Path = tmp_path_factory.mktemp("qwen3vl") / "tiny-qwen3-vl"
     await asyncio.to_thread(save_qwen3_vl, folder, qwen_thinking_tokenizer)

@@ -212,9 +212,9 @@ def _engine_args(arguments: dict[str, Any]) -> Any:
     made = dict(arguments)
     for field in dataclasses.fields(AsyncEngineArgs):
         if isinstance(made.get(field.name), dict) and field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
+            default: Any = field.default_factory()
             if dataclasses.is_dataclass(default):
-                made[field.name] = type(default)(**made[field.name])
+                made[field.name] = default.__class__(**made[field.name])
     return AsyncEngineArgs(**made)
 
 
