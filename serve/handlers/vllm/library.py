@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -34,6 +35,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from serve.errors import ContextLengthExceeded, InvalidRequest
 from serve.handlers.vllm.output import Choice, Parse, events
+from serve.handlers.vllm.reaper import Reaper
 from serve.handlers.vllm.stats import EngineStats
 from serve.protocol.events import Event
 from serve.settings.engines import VllmEngine
@@ -91,9 +93,9 @@ class Library:
         cache_bytes: memory of the cache, on all devices together.
     """
 
-    def __init__(self, client: Any, model: str, settings: VllmEngine) -> None:
+    def __init__(self, client: Any, reaper: Reaper, model: str, settings: VllmEngine) -> None:
         self._client = client
-        self._model = model
+        self._reaper = reaper
         config = client.model_config
         self.context: int = config.max_model_len
         self.sees: bool = config.is_multimodal_model and settings.images > 0
@@ -122,17 +124,22 @@ class Library:
         def start() -> AsyncLLM:
             return AsyncLLM.from_engine_args(_engine_args(arguments), stat_loggers=[stats.factory])
 
+        here = psutil.Process()
+        before = set(here.children(recursive=True))
         client = await asyncio.to_thread(start)
+        reaper = Reaper([one for one in here.children(recursive=True) if one not in before])
         try:
-            return Library(client, model, settings)
+            return Library(client, reaper, model, settings)
         except BaseException:
             client.shutdown()
+            reaper.close()
             raise
 
     async def stop(self) -> None:
         """End the engine's processes; running requests fail."""
         self._client.output_processor.propagate_error(EngineDeadError())
         await asyncio.to_thread(self._client.shutdown, 10.0)
+        await asyncio.to_thread(self._reaper.close)
 
     async def check(self) -> None:
         """Raise when the engine is dead."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import httpx
@@ -80,5 +82,10 @@ async def test_a_dead_engine_ends_what_it_began_and_is_replaced_and_waited_for(
         # Not begun, so it is sent again until Serve has another replica.
         again = await stream(client, name, messages=capital)
         assert again.whole and "Paris" in again.text
+    # A replica that is killed cannot end its engine, which must not outlive it.
+    [engine] = engines()
+    [replica] = group.replicas(name).values()
+    os.kill(replica, signal.SIGKILL)
+    await asyncio.to_thread(group.until, lambda: engine not in engines(), "the engine ended with its replica")
     await asyncio.to_thread(group.deploy, gateway())
     await asyncio.to_thread(group.until, lambda: not engines(), "no engine is left")
