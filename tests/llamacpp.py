@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from serve.handlers.base import EventStream
+from serve.handlers.base import EventStream, Handler
 from serve.handlers.llamacpp.handler import LlamaCppHandler
 from serve.protocol.events import Delta, Event, Usage
 from serve.protocol.requests import ChatRequest, CompletionRequest
@@ -35,14 +35,14 @@ async def loaded(settings: ModelSettings, *, max_queued: int = 64, **engine: Any
         await handler.unload()
 
 
-def stream(handler: LlamaCppHandler, request: ChatRequest | CompletionRequest) -> EventStream:
+def stream(handler: Handler, request: ChatRequest | CompletionRequest) -> EventStream:
     sampling = resolve(request, GREEDY)
     if isinstance(request, ChatRequest):
         return handler.chat(request, sampling)
     return handler.complete(request, sampling)
 
 
-async def events_of(handler: LlamaCppHandler, request: ChatRequest | CompletionRequest) -> list[Event]:
+async def events_of(handler: Handler, request: ChatRequest | CompletionRequest) -> list[Event]:
     return [event async for events in stream(handler, request) for event in events]
 
 

@@ -11,8 +11,9 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from serve.errors import InvalidRequest
+from serve.errors import AdapterRefused, InvalidRequest
 from serve.protocol.events import Embeddings, Event
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.sampling import Sampling
@@ -94,6 +95,22 @@ class Handler(ABC):
         """Raise when the handler can no longer answer, so that Serve replaces the replica."""
         return
 
+    async def add_adapter(self, name: str, folder: Path) -> None:
+        """Make the adapter in ``folder`` ready to answer requests whose ``adapter`` is ``name``.
+
+        The folder holds ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them, on this node;
+        it stays as it is for as long as the adapter does. A name stands for one content: one that was added is
+        never added again before it was removed.
+
+        Raises:
+            AdapterRefused: it does not fit: rank, shapes, or what it asks for. Nothing has changed then.
+        """
+        raise AdapterRefused(f"The handler {self.settings.handler!r} takes no adapters.")
+
+    async def remove_adapter(self, name: str) -> None:
+        """Give an adapter's memory back. No request runs on it any more, and none will ask for it."""
+        return
+
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
         """Generate an answer: deltas of every choice, then one ``Usage``."""
         raise InvalidRequest(f"The model {self.settings.id!r} cannot chat.", param="model")
@@ -111,6 +128,7 @@ class Handler(ABC):
 #: needs only the engines that it runs.
 HANDLERS: dict[str, str] = {
     "llamacpp": "serve.handlers.llamacpp.handler:LlamaCppHandler",
+    "vllm": "serve.handlers.vllm.handler:VllmHandler",
     "e5": "serve.handlers.e5:E5Handler",
     "echo": "serve.handlers.echo:EchoHandler",
     "upstream": "serve.handlers.upstream.handler:UpstreamHandler",

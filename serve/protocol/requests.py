@@ -188,6 +188,12 @@ class SamplingFields(_Body):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    model: str
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter in a model's name ``id:adapter``; none for the base."""
+        return self.model.partition(":")[2] or None
 
     @model_validator(mode="after")
     def _bias_names_tokens(self) -> SamplingFields:
@@ -218,7 +224,6 @@ class _Ignored(_Body):
 class ChatRequest(SamplingFields, _Ignored):
     """``POST /v1/chat/completions``."""
 
-    model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -265,7 +270,6 @@ def with_system_prompt(request: ChatRequest, prompt: str | None) -> ChatRequest:
 class CompletionRequest(SamplingFields, _Ignored):
     """``POST /v1/completions``."""
 
-    model: str
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None

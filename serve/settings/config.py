@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from serve.settings.base import Settings
+from serve.settings.engines import VllmEngine
 from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.settings.model import ModelSettings, ModelUserConfig
@@ -220,8 +221,11 @@ def _application(application: Application, where: str) -> tuple[Settings, Settin
         )
     if scaling and not scaling.min_replicas:
         _check_sleep(application, scaling, f"{where}.deployments[0].autoscaling_config")
+    args = parsed(args_class, application.args, f"{where}.args")
+    if isinstance(args, ModelSettings) and isinstance(args.engine, VllmEngine):
+        _check_devices(args.engine, deployment.ray_actor_options, f"{where}.deployments[0].ray_actor_options")
     return (
-        parsed(args_class, application.args, f"{where}.args"),
+        args,
         parsed(user_class, deployment.user_config, f"{where}.deployments[0].user_config"),
     )
 
@@ -242,6 +246,21 @@ def _check_sleep(application: Application, scaling: Autoscaling, where: str) -> 
         raise SettingsError(
             f"{where}.{name}: must be at least {least:g}, twice metrics_interval_s, where min_replicas is 0"
         )
+
+
+def _check_devices(engine: VllmEngine, options: ActorOptions, where: str) -> None:
+    """See that Ray gives the replica what its engine runs on."""
+    if engine.device == "cpu":
+        return
+    if engine.devices == 1 and not options.num_gpus:
+        raise SettingsError(f"{where}.num_gpus: must be stated for a model on a GPU; 1 is a whole one")
+    if engine.devices > 1 and options.num_gpus:
+        raise SettingsError(
+            f"{where}.num_gpus: must be 0; the {engine.devices} GPUs that tensor_parallel x pipeline_parallel take"
+            " have bundles of their own"
+        )
+    if engine.devices > 1 and (options.num_cpus or 0) > 1:
+        raise SettingsError(f"{where}.num_cpus: must be at most 1, which is what the first GPU's bundle has")
 
 
 def _faults_of_the_whole(members: list[tuple[Application, Settings, Settings]]) -> list[str]:

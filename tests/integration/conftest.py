@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from serve.models import fetch
 from serve.settings.config import load
+from serve.settings.environment import Environment
 from serve.settings.model import ModelSettings
 from tests.group import ROOT
+from tests.torchvision import make_importable
+from tests.vllm import qwen_tokenizer, smollm2_folder
 
 
 def _settings(model_id: str) -> ModelSettings:
@@ -25,3 +32,21 @@ def smollm2_settings() -> ModelSettings:
 @pytest.fixture(scope="session")
 def qwen_settings() -> ModelSettings:
     return _settings("qwen2.5-coder-0.5b")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torchvision() -> Iterator[None]:
+    """transformers looks for torchvision when it is first imported, which any test may do."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_importable(Environment.read().home / "tests" / "torchvision", patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def smollm2_checkpoint() -> Path:
+    return smollm2_folder()
+
+
+@pytest.fixture(scope="session")
+def qwen_thinking_tokenizer(qwen_settings: ModelSettings) -> Any:
+    return qwen_tokenizer(qwen_settings)

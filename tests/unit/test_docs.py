@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
 from serve.settings.config import check
-from serve.settings.engines import E5Engine, LlamaCppEngine
+from serve.settings.engines import E5Engine, LlamaCppEngine, VllmEngine
 from serve.settings.environment import SERVE_FLAGS, Environment
 from serve.settings.gateway import (
     Condition,
@@ -82,6 +82,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "gguf": GgufSource,
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
+    "engine of vllm": VllmEngine,
     "engine of e5": E5Engine,
     "engine of upstream": UpstreamEngine,
     "upstream capabilities": UpstreamCapabilities,

@@ -35,6 +35,13 @@ WEIGHTS: Json = {
 }
 
 
+FOLDER: Json = {
+    "folder": "checkpoint",
+    "files": [{"file": "model.safetensors", "bytes": 5, "sha256": "0" * 64}],
+    "sources": [{"path": "/models/checkpoint"}],
+}
+
+
 def gateway() -> Json:
     """A gateway with a routing rule."""
     routing = {"rules": [{"name": "code", "when": {"code": True}, "models": ["quick"]}], "default": ["quick"]}

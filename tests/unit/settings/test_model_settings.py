@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from serve.settings.engines import ENGINES, EchoEngine, LlamaCppEngine
+from serve.settings.engines import ENGINES, LOADS_A_FOLDER, EchoEngine, LlamaCppEngine
 from serve.settings.errors import fault_lines, path_of
 from serve.settings.model import ModelSettings
 from serve.settings.suggest import nearest, one_of
 from serve.settings.weights import Source
-from tests.unit.settings.group import WEIGHTS
+from tests.unit.settings.group import FOLDER, WEIGHTS
 
 
 def settings(**fields: Any) -> ModelSettings:
@@ -28,7 +28,8 @@ def test_the_engine_is_of_its_handlers_class() -> None:
 
 @pytest.mark.parametrize("handler", sorted(ENGINES.keys() - {"upstream"}))  # It needs an address.
 def test_an_engine_that_is_not_stated_has_its_defaults(handler: str) -> None:
-    assert settings(handler=handler, weights=WEIGHTS).engine == ENGINES[handler]()
+    weights = FOLDER if handler in LOADS_A_FOLDER else WEIGHTS
+    assert settings(handler=handler, weights=weights).engine == ENGINES[handler]()
 
 
 def test_an_engine_that_is_an_object_already_is_kept() -> None:
