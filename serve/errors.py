@@ -6,16 +6,19 @@ GroupQwenError
 ├── Unauthorized             401
 ├── Forbidden                403
 ├── NotFound                 404
-│   └── ModelNotFound
+│   ├── ModelNotFound
+│   └── AdapterNotFound
 ├── MethodNotAllowed         405
 ├── Conflict                 409
 ├── PayloadTooLarge          413
+├── AdapterRefused           424
 ├── RateLimited              429, Retry-After
 │   └── QueueFull
 ├── InternalError            500
 ├── UpstreamFailed           502
 └── Unavailable              503, Retry-After
-    └── ModelStarting
+    ├── ModelStarting
+    └── AdapterLoading
 
 Errors are raised where they are found and become HTTP in one place (``serve.protocol.http``).
 """
@@ -114,6 +117,19 @@ class ModelNotFound(NotFound):
         super().__init__(f"The model {model!r} does not exist. Models of this group: {names}.", param="model")
 
 
+class AdapterNotFound(NotFound):
+    """The model has no adapter of the name asked for."""
+
+    default_code = "adapter_not_found"
+
+    def __init__(self, model: str, adapter: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(
+            f"The model {model!r} has no adapter {adapter!r}. Its adapters: {names}.",
+            param="model",
+        )
+
+
 class MethodNotAllowed(GroupQwenError):
     """The address exists, but not for this HTTP method."""
 
@@ -136,6 +152,20 @@ class PayloadTooLarge(GroupQwenError):
     status = 413
     type = "invalid_request_error"
     default_code = "payload_too_large"
+
+
+class AdapterRefused(GroupQwenError):
+    """An adapter does not fit its model; says why.
+
+    424 and not 409, because clients of OpenAI's API send a request that got 409 again by themselves.
+    """
+
+    status = 424
+    type = "invalid_request_error"
+    default_code = "adapter_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, param="model")
 
 
 class RateLimited(GroupQwenError):
@@ -186,3 +216,12 @@ class ModelStarting(Unavailable):
 
     def __init__(self, model: str, *, retry_after: float = 2.0) -> None:
         super().__init__(f"The model {model!r} is starting; try again shortly.", retry_after=retry_after)
+
+
+class AdapterLoading(Unavailable):
+    """The adapter is there and this replica does not have it yet."""
+
+    default_code = "adapter_loading"
+
+    def __init__(self, model: str, adapter: str) -> None:
+        super().__init__(f"The adapter '{model}:{adapter}' is being loaded; try again shortly.", retry_after=1)

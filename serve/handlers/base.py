@@ -11,8 +11,9 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from serve.errors import InvalidRequest
+from serve.errors import AdapterRefused, InvalidRequest
 from serve.protocol.events import Embeddings, Event
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.sampling import Sampling
@@ -87,6 +88,28 @@ class Handler(ABC):
 
     async def check(self) -> None:
         """Raise when the handler can no longer answer, so that Serve replaces the replica."""
+        return
+
+    @property
+    def chat_template_sha256(self) -> str | None:
+        """SHA-256 of the text of the chat template, where the handler knows it; an adapter that was trained with
+        another one is refused."""
+        return None
+
+    async def add_adapter(self, name: str, folder: Path) -> None:
+        """Make the adapter in ``folder`` ready to answer requests whose ``adapter`` is ``name``.
+
+        The folder holds ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them, on this node;
+        it stays as it is for as long as the adapter does. A name stands for one content: one that was added is
+        never added again before it was removed.
+
+        Raises:
+            AdapterRefused: it does not fit: rank, shapes, or what it asks for. Nothing has changed then.
+        """
+        raise AdapterRefused(f"The handler {self.settings.handler!r} takes no adapters.")
+
+    async def remove_adapter(self, name: str) -> None:
+        """Give an adapter's memory back. No request runs on it any more, and none will ask for it."""
         return
 
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:

@@ -215,10 +215,21 @@ class _Ignored(_Body):
     modalities: list[Literal["text"]] | None = None
 
 
-class ChatRequest(SamplingFields, _Ignored):
-    """``POST /v1/chat/completions``."""
+class _Generates(_Body):
+    """What asks a model for text. ``model`` is an id, or ``id:adapter``."""
 
     model: str
+
+    @property
+    def adapter(self) -> str | None:
+        """The name after the first colon of ``model``; none where the model itself is asked for."""
+        _, colon, name = self.model.partition(":")
+        return name if colon else None
+
+
+class ChatRequest(_Generates, SamplingFields, _Ignored):
+    """``POST /v1/chat/completions``."""
+
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -262,10 +273,9 @@ def with_system_prompt(request: ChatRequest, prompt: str | None) -> ChatRequest:
     return request.model_copy(update={"messages": [Message(role="system", content=prompt), *request.messages]})
 
 
-class CompletionRequest(SamplingFields, _Ignored):
+class CompletionRequest(_Generates, SamplingFields, _Ignored):
     """``POST /v1/completions``."""
 
-    model: str
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
