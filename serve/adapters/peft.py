@@ -181,6 +181,8 @@ def _tensors(content: bytes) -> Iterator[tuple[str, Floats]]:
     except SafetensorError as error:
         raise BadWeights(f"{WEIGHTS} is no safetensors file: {error}") from None
     for name, tensor in tensors:
+        if name.endswith(".base_layer.weight"):
+            continue  # PEFT saves the base's own embeddings beside an adapter of them.
         dtype, shape = tensor["dtype"], tuple(tensor["shape"])
         if dtype not in _DTYPES:
             raise BadWeights(f"{WEIGHTS}: {name[:120]!r} has the type {dtype}; allowed: {', '.join(_DTYPES)}")

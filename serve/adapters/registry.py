@@ -25,7 +25,7 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from serve.adapters.errors import AdapterMissing, BadName, RegistryError, StorageFailed, WrongFiles
-from serve.adapters.files import CONFIG, MANIFEST, WEIGHTS, read_plain, sha256, version_of, write_durably
+from serve.adapters.files import CONFIG, MANIFEST, WEIGHTS, read_plain, sha256, signature, version_of, write_durably
 from serve.adapters.manifest import Base, FileRecord, Manifest, parse_manifest
 from serve.adapters.peft import parse_config, parse_weights
 from serve.settings.environment import Environment
@@ -44,13 +44,14 @@ class Published:
 
     Attributes:
         manifest: what it is; none when it cannot be understood.
-        fault: why not, then.
+        fault: why not, then. may_pass: whether it may be understood later, as it is.
     """
 
     model: str
     name: str
     manifest: Manifest | None
     fault: str = ""
+    may_pass: bool = False
 
 
 class Registry:
@@ -67,13 +68,12 @@ class Registry:
         return _names(self.root, _MODEL_ID)
 
     def names(self, model: str) -> list[str]:
-        """The names under which something is published for ``model``.
+        """The names under which something is, or was, or is about to be published for ``model``.
 
         Raises:
             BadName, StorageFailed
         """
-        folder = self.root / _checked(_MODEL_ID, model, "model id")
-        return [name for name in _names(folder, _NAME) if (folder / name / MANIFEST).exists()]
+        return _names(self.root / _checked(_MODEL_ID, model, "model id"), _NAME)
 
     def manifest(self, model: str, name: str) -> Manifest:
         """The manifest of an adapter.
@@ -88,7 +88,7 @@ class Registry:
         try:
             content = read_plain(folder, MANIFEST)
         except WrongFiles:
-            if not (folder / MANIFEST).exists():
+            if signature(folder / MANIFEST) is None:
                 raise AdapterMissing(f"{model}: no adapter {name!r} is published") from None
             raise
         return parse_manifest(content, model, name)
@@ -105,9 +105,9 @@ class Registry:
                 try:
                     found.append(Published(one, name, self.manifest(one, name)))
                 except AdapterMissing:
-                    continue  # It was withdrawn while we looked.
+                    continue
                 except RegistryError as fault:
-                    found.append(Published(one, name, None, str(fault)))
+                    found.append(Published(one, name, None, str(fault), isinstance(fault, StorageFailed)))
         return found
 
     def folder(self, manifest: Manifest) -> Path:
@@ -175,7 +175,7 @@ class Registry:
             AdapterMissing, BadName, StorageFailed
         """
         folder = self._folder(model, name)
-        if not (folder / MANIFEST).exists():
+        if signature(folder / MANIFEST) is None:
             raise AdapterMissing(f"{model}: no adapter {name!r} is published")
         with self._writing(folder):
             (folder / MANIFEST).unlink(missing_ok=True)

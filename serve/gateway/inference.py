@@ -11,7 +11,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import InvalidRequest, ModelStarting, Unavailable
+from serve.errors import InvalidRequest, Unavailable
+from serve.gateway.adapters import given_up, require_adapter, require_no_adapter, split
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Members
@@ -109,7 +110,7 @@ class Inference:
             except ReplicaLost as lost:
                 logger.warning("a model did not answer", extra={"model": model, "reason": str(lost)})
                 if asyncio.get_running_loop().time() + pause > deadline:
-                    raise ModelStarting(model) from lost
+                    raise given_up(lost, model, request) from lost
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_RETRY_SECONDS)
 
@@ -129,7 +130,10 @@ class Inference:
         """The model that answers, and why."""
         if request["model"] == AUTO:
             return await self._choose_any(kind, request)
-        member = await self._members.wait_ready(request["model"], self.behaviour.timeouts.replica_wait)
+        name, _ = split(request["model"])
+        if name == AUTO:
+            require_no_adapter(request["model"])
+        member = await self._members.wait_ready(name, self.behaviour.timeouts.replica_wait)
         if not member.can(kind.capability):
             raise InvalidRequest(f"The model {member.id!r} does not serve {kind.path}.", param="model")
         return member.id, "named"
@@ -171,6 +175,7 @@ class Inference:
                 self._rate_limits.add_tokens(caller.key_id, prompt + completion)
 
         try:
+            require_adapter(answer)
             await relay(send, answer, [(b"x-groupqwen-route", reason.encode())], count, keep)
         finally:
             answer.close()

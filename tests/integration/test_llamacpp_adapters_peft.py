@@ -81,7 +81,8 @@ def write_gguf(model: Any, kind: str, path: Path) -> None:
             continue
         values = tensor.numpy()
         if kind == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
-            values = lora.reordered(values, TINY["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
+            heads = "num_attention_heads" if "q_proj" in name else "num_key_value_heads"
+            values = lora.reordered(values, int(TINY[heads]))
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -166,14 +167,15 @@ def test_a_converted_adapter_gives_pefts_logits(exact: Pair, tmp_path: Path, var
     dtype = getattr(torch, config.pop("dtype")) if "dtype" in config else None
     adapter = exact.trained(tmp_path, size=0.2, dtype=dtype, **config)
     expected = exact.peft(adapter)
-    assert np.abs(expected - exact.llama()).max() > 0.5
+    assert np.abs(expected - exact.llama()).max() > 10 * TOLERANCE
     assert np.abs(exact.llama(adapter) - expected).max() < TOLERANCE
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
 def test_embeddings_and_the_output_can_be_adapted_where_they_are_apart(exact: Pair, tmp_path: Path) -> None:
     adapter = exact.trained(tmp_path, size=0.2, target_modules=["q_proj", "embed_tokens", "lm_head"])
     expected = exact.peft(adapter)
-    assert np.abs(expected - exact.llama()).max() > 0.5
+    assert np.abs(expected - exact.llama()).max() > 10 * TOLERANCE
     assert np.abs(exact.llama(adapter) - expected).max() < TOLERANCE
 
 
@@ -185,12 +187,13 @@ def test_without_the_reordering_a_llama_adapter_would_be_wrong(
     pair = Pair(model, tmp_path / "model.gguf", tmp_path / "converted", PROMPT)
     adapter = pair.trained(tmp_path / "adapter", size=0.2)
     monkeypatch.setitem(lora.REORDERED, "llama", False)
-    assert np.abs(pair.llama(adapter) - pair.peft(adapter)).max() > 0.1
+    assert np.abs(pair.llama(adapter) - pair.peft(adapter)).max() > 10 * TOLERANCE
 
 
-@pytest.mark.parametrize("model_id", ["smollm2-135m", "qwen2.5-coder-0.5b"])
+@pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning")
+@pytest.mark.parametrize(("model_id", "size"), [("smollm2-135m", 0.07), ("qwen2.5-coder-0.5b", 0.03)])
 def test_real_models_agree_with_an_adapter_as_well_as_without(
-    model_id: str, tmp_path: Path, smollm2_settings: ModelSettings, qwen_settings: ModelSettings
+    model_id: str, size: float, tmp_path: Path, smollm2_settings: ModelSettings, qwen_settings: ModelSettings
 ) -> None:
     settings = {one.id: one for one in (smollm2_settings, qwen_settings)}[model_id]
     assert settings.weights is not None
@@ -198,7 +201,7 @@ def test_real_models_agree_with_an_adapter_as_well_as_without(
     model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     prompt = list(Model(path, LlamaCppEngine()).tokenize("The capital of France is Paris. The capital of Italy is"))
     pair = Pair(model.eval(), path, tmp_path / "converted", prompt)
-    adapter = pair.trained(tmp_path / "adapter", size=0.03, r=8, lora_alpha=16)
+    adapter = pair.trained(tmp_path / "adapter", size=size, r=8, lora_alpha=16)
     expected = pair.peft(adapter)
     # What is left is llama.cpp's rounding of activations to 8 bits, which the base shows as well.
     assert distance(pair.peft(), pair.llama()) < 0.02

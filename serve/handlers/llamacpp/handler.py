@@ -123,9 +123,11 @@ class LlamaCppHandler(Handler):
             raise Unavailable(f"The model {self.settings.id!r} is not loaded.")
         try:
             path = await asyncio.to_thread(files.converted, folder)
-            self._adapters[name] = await asyncio.to_thread(Adapter, model, path, name)
+            adapter = await asyncio.to_thread(Adapter, model, path, name)
         except BadAdapter as fault:
             raise AdapterRefused(str(fault)) from fault
+        await self.remove_adapter(name)
+        self._adapters[name] = adapter
 
     async def remove_adapter(self, name: str) -> None:
         """Free an adapter when the last request that runs on it has ended."""
