@@ -43,16 +43,18 @@ def read_plain(folder: Path, name: str) -> bytes:
         if path.is_symlink():
             raise WrongFiles(f"{name} is a symbolic link; only plain files are taken") from failure
         raise StorageFailed(f"{name} cannot be read: {failure.strerror}") from failure
-    with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(file.fileno())
+    try:
+        state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise WrongFiles(f"{name} is no plain file")
         if state.st_size > LARGEST[name]:
             raise WrongFiles(f"{name} has {state.st_size} bytes; the most allowed is {LARGEST[name]}")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(LARGEST[name])
-        except OSError as failure:
-            raise StorageFailed(f"{name} cannot be read: {failure.strerror}") from failure
+    except OSError as failure:
+        raise StorageFailed(f"{name} cannot be read: {failure.strerror}") from failure
+    finally:
+        os.close(descriptor)
 
 
 def signature(path: Path) -> Signature | None:

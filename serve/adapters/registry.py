@@ -244,6 +244,6 @@ def _fits(kind: TypeAdapter[str], name: str) -> bool:
 def _checked(kind: TypeAdapter[str], name: str, what: str) -> str:
     if not _fits(kind, name):
         raise BadName(
-            f"{name!r} cannot be a {what}: letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            f"{name!r} cannot be the {what}: letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     return name

@@ -35,7 +35,7 @@ from serve.settings.model import ModelUserConfig
 
 #: An adapter is to be served 5 s after it was published; the rest of that is for loading it.
 POLL_SECONDS = 2.0
-#: A request for an adapter that is not known makes the replica look, but not more often than this.
+#: A request for an adapter that is not known makes the replica look; many of them make it look once in this time.
 _MISS_SECONDS = 0.5
 _LOOK_SECONDS = 2.0
 #: A load that takes longer is given up, so that others get their turn.
@@ -192,9 +192,11 @@ class Adapters:
                 self._wake.set()
 
     async def _find(self, name: str) -> Version:
-        loop = asyncio.get_running_loop()
-        if name not in self._entries and loop.time() - self._looked_at > _MISS_SECONDS:
-            await self._look()
+        if name not in self._entries:
+            # It may have been published a moment ago.
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(min(_MISS_SECONDS, self._looked_at + _MISS_SECONDS - now))
+            await self._look(unless_since=now)
             self._wake.set()
         entry = self._entries.get(name)
         if entry is None:
@@ -227,9 +229,12 @@ class Adapters:
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._wake.wait()
 
-    async def _look(self) -> None:
-        """See what is wanted now. What cannot be asked stays as it was."""
+    async def _look(self, *, unless_since: float = float("inf")) -> None:
+        """See what is wanted now, unless somebody has looked since. What cannot be asked stays as it was."""
         async with self._looking:
+            if self._looked_at >= unless_since:
+                return
+            self._looked_at = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     wanted = await asyncio.to_thread(self._wanted, self._behaviour)
@@ -240,7 +245,6 @@ class Adapters:
                 self._fault = fault
                 return
             self._fault = ""
-            self._looked_at = asyncio.get_running_loop().time()
         for name in self._entries.keys() - wanted.keys():
             self._retire(self._entries.pop(name))
         for name, one in wanted.items():
@@ -271,12 +275,13 @@ class Adapters:
         return found
 
     def _next(self) -> Entry | None:
-        """The next adapter that there is something to load of."""
-        now = asyncio.get_running_loop().time()
+        """The next adapter to load: one that was not tried yet, before one that failed and may be tried again."""
         for entry in self._entries.values():
-            if entry.tried != entry.wanted.mark or (entry.retry_at is not None and entry.retry_at <= now):
+            if entry.tried != entry.wanted.mark:
                 return entry
-        return None
+        now = asyncio.get_running_loop().time()
+        due = (one for one in self._entries.values() if one.retry_at is not None and one.retry_at <= now)
+        return next(due, None)
 
     async def _load(self, entry: Entry) -> None:
         """Load what is wanted, and let it take the place of what was served."""
@@ -316,7 +321,7 @@ class Adapters:
         except Unavailable:  # The model itself is not in memory now.
             return _Failure("", may_pass=True)
         except TimeoutError:
-            return _Failure(f"it was not loaded after {_LOAD_SECONDS:g} s", may_pass=True)
+            return _Failure(f"it was not loaded after {_LOAD_SECONDS:g} s")
         except (RegistryError, OSError) as failure:
             return _Failure(str(failure), may_pass=True)
         except Exception:
