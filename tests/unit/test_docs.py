@@ -27,7 +27,7 @@ from serve.settings.gateway import (
     Rule,
     Timeouts,
 )
-from serve.settings.model import ModelSettings, ModelUserConfig
+from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
 from serve.settings.weights import HubSource, PackageFile, Source, WeightsSettings
 from tests.group import config, echo, gateway
 
@@ -52,6 +52,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "timeouts": Timeouts,
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
+    "adapters": AdapterSource,
     "sampling": SamplingDefaults,
     "weights": WeightsSettings,
     "weights.sources": Source,
