@@ -21,7 +21,9 @@ GroupQwenError
     ├── ModelStarting
     ├── TooManyWaiting
     ├── WaitedTooLong
-    └── ModelLost
+    ├── ModelResting
+    ├── ModelLost
+    └── AdapterLoading
 
 Errors are raised where they are found and become HTTP in one place (``serve.protocol.http``).
 """
@@ -256,6 +258,15 @@ class WaitedTooLong(Unavailable):
         )
 
 
+class ModelResting(Unavailable):
+    """The model is not in memory; it has to be asked to load first."""
+
+    default_code = "model_resting"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model {model!r} is not in memory now.", retry_after=1)
+
+
 class ModelLost(Unavailable):
     """The model's engine died. Before the first byte of an answer, the gateway sends the request again."""
 
@@ -263,3 +274,12 @@ class ModelLost(Unavailable):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"The model {model!r} was lost; the group starts it again.", retry_after=2)
+
+
+class AdapterLoading(Unavailable):
+    """The adapter is there and this replica does not have it yet."""
+
+    default_code = "adapter_loading"
+
+    def __init__(self, model: str, adapter: str) -> None:
+        super().__init__(f"The adapter '{model}:{adapter}' is being loaded; try again shortly.", retry_after=1)

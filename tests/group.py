@@ -134,12 +134,13 @@ class Group:
         }
 
     def models(self) -> dict[str, str]:
-        """The models that the gateway lists, with their state; ``auto`` apart. Empty while it cannot be asked."""
+        """The models that the gateway lists, with their state; ``auto`` and adapters apart. Empty while it cannot be
+        asked."""
         try:
             listed = self.client.get("/v1/models").json()["data"]
         except (httpx.TransportError, ValueError, KeyError):
             return {}
-        return {one["id"]: one["state"] for one in listed if one["id"] != "auto"}
+        return {one["id"]: one["state"] for one in listed if one["id"] != "auto" and "parent" not in one}
 
     def info(self, model: str) -> Json:
         """What a replica of a model says of itself and of its engine's load."""

@@ -11,18 +11,19 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import InternalError, InvalidRequest, ModelStarting, Unavailable
+from serve.errors import InternalError, InvalidRequest, Unavailable
+from serve.gateway.adapters import given_up, require_no_adapter, split
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Member, Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.relay import Keep, relay
+from serve.gateway.returned import ModelRests, require_taken
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
-from serve.gateway.waking import Line, ModelRests, Tell, Waking
+from serve.gateway.waking import Line, Tell, Waking
 from serve.protocol.http import as_error, read_body
 from serve.protocol.validation import parse_json
-from serve.replica.residence import RESTING_HEADER
 from serve.routing.features import Features, features_of
 from serve.routing.policy import Decision, Policy
 from serve.settings.gateway import Limits, Timeouts, Wake
@@ -145,7 +146,7 @@ class Inference:
             except ReplicaLost as lost:
                 logger.warning("a model did not answer", extra={"model": model, "reason": str(lost)})
                 if clock() + pause > deadline:
-                    raise ModelStarting(model) from lost
+                    raise given_up(lost, model, request) from lost
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_RETRY_SECONDS)
 
@@ -165,7 +166,10 @@ class Inference:
         """The model that answers, and why. It may have to be brought into memory first."""
         if request["model"] == AUTO:
             return await self._choose_any(kind, request)
-        member = await self._members.wait_ready(request["model"], self.behaviour.timeouts.replica_wait)
+        name, _ = split(request["model"])
+        if name == AUTO:
+            require_no_adapter(request["model"])
+        member = await self._members.wait_ready(name, self.behaviour.timeouts.replica_wait)
         if member.info is not None and not member.can(kind.capability):
             raise InvalidRequest(f"The model {member.id!r} does not serve {kind.path}.", param="model")
         return member, "named"
@@ -211,9 +215,6 @@ class Inference:
         keep = self._keeper(caller, request, reason) if kind is CHAT and request.get("store") is True else None
         headers = [*self._internal, (b"content-type", b"application/json"), (b"x-request-id", request_id)]
         answer = await self._transport.ask(model, "POST", kind.path, headers, body)
-        if answer.header(RESTING_HEADER) is not None:
-            answer.close()
-            raise ModelRests
 
         def count(prompt: int, completion: int) -> None:
             self._metrics.tokens(model, prompt, completion)
@@ -222,6 +223,7 @@ class Inference:
                 self._rate_limits.add_tokens(caller.key_id, prompt + completion)
 
         try:
+            require_taken(answer)
             await relay(send, answer, [(b"x-groupqwen-route", reason.encode())], count, keep)
         finally:
             answer.close()

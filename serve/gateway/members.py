@@ -32,6 +32,8 @@ _STATES = {
 POLL_SECONDS = 0.1
 #: How long a model may take to say what it is; one that takes longer holds up no other.
 _INFO_SECONDS = 2.0
+#: What a model says of itself is asked anew when it is older, and somebody wants to know.
+_INFO_AGE = 1.0
 
 #: Asks Serve for its model applications, by id.
 Find = Callable[[], Awaitable[dict[str, ModelApplication]]]
@@ -126,6 +128,8 @@ class Members:
         self.refresh_seconds = refresh_seconds
         self._members: dict[str, Member] = {}
         self._task: asyncio.Task[None] | None = None
+        self._asking = asyncio.Lock()
+        self._asked: dict[str, float] = {}
 
     async def start(self) -> None:
         """Look once, then keep looking."""
@@ -190,6 +194,18 @@ class Members:
             if not member.was_ready or asyncio.get_running_loop().time() >= deadline:
                 raise ModelStarting(model)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def ask_again(self) -> None:
+        """Ask every ready member anew what it is, at most once a second: adapters come and go without Serve knowing.
+        Asked when somebody wants to know, and not all the time, which would keep models busy."""
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            due = [one.id for one in self.all() if one.ready and now - self._asked.get(one.id, -1e9) >= _INFO_AGE]
+            infos = await asyncio.gather(*map(self._ask_info, due))
+            for name, info in zip(due, infos, strict=True):
+                self._asked[name] = now
+                if info is not None and name in self._members:
+                    self._members[name] = replace(self._members[name], info=info)
 
     async def _keep_fresh(self) -> None:
         while True:

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from serve.gateway import adapters
 from serve.gateway.inference import AUTO
 from serve.gateway.members import Member, Members
 from serve.protocol.http import send_json
@@ -20,14 +21,21 @@ class Models:
         self._members = members
 
     async def list(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every model, and ``auto``, in OpenAI's list form with more fields."""
-        data = [_body(member) for member in self._members.all()]
+        """Every model, each adapter that is ready, and ``auto``, in OpenAI's list form with more fields."""
+        await self._members.ask_again()
+        members = self._members.all()
+        data = [one for member in members for one in (_body(member), *adapters.bodies(member))]
         await send_json(send, {"object": "list", "data": [*data, _AUTO_BODY] if data else data})
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One model."""
-        model = scope["path_params"]["model"]
-        await send_json(send, _AUTO_BODY if model == AUTO else _body(self._members.get(model)))
+        """One model, or one adapter of a model."""
+        model, adapter = adapters.split(scope["path_params"]["model"])
+        if model == AUTO and adapter is None:
+            await send_json(send, _AUTO_BODY)
+            return
+        await self._members.ask_again()
+        member = self._members.get(model)
+        await send_json(send, _body(member) if adapter is None else adapters.body(member, adapter))
 
 
 _AUTO_BODY: Json = {
@@ -55,6 +63,7 @@ def _body(member: Member) -> Json:
         "context": info.get("capabilities", {}).get("context"),
         "capabilities": {name: on for name, on in info.get("capabilities", {}).items() if isinstance(on, bool)},
         "dimensions": info.get("capabilities", {}).get("dimensions"),
+        "adapters": adapters.adapters_of(member),
         "residency": member.application.residency,
         **_memory(member, info),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.types import Send
 
-from serve.errors import InternalError, ModelLost, UpstreamFailed
+from serve.errors import InternalError, UpstreamFailed
 from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
 from serve.protocol.chat import JoinedChoices, usage_body
 from serve.protocol.events import Usage
@@ -35,8 +35,7 @@ async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, k
     first, so that an answer which breaks off becomes a clean error with a status of its own.
 
     Raises:
-        ReplicaLost: an answer that is not a stream broke off, or says that the model's engine died; nothing has been
-            sent.
+        ReplicaLost: an answer that is not a stream broke off; nothing has been sent.
     """
     passed = [(name, value) for name, value in answer.headers if name in _PASSED]
     if (answer.header(b"content-type") or b"").startswith(b"text/event-stream"):
@@ -44,8 +43,6 @@ async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, k
         await _relay_stream(send, answer, count, keep)
         return
     body = await answer.body()
-    if answer.status == ModelLost.status and orjson.loads(body)["error"]["code"] == ModelLost.default_code:
-        raise ReplicaLost("the model's engine died", begun=False)
     if answer.status == 200:
         whole = orjson.loads(body)
         usage = whole.get("usage") or {}

@@ -66,7 +66,7 @@ OPERATIONS = (
         "POST",
         CHAT.path,
         lambda to: to.inference.endpoint(CHAT),
-        "Answer a conversation. `model` is an id, or `auto`. `store: true` keeps request and answer.",
+        "Answer a conversation. `model` is an id, `id:adapter` or `auto`. `store: true` keeps request and answer.",
         "`chat.completion`, or a stream of `chat.completion.chunk`",
         body=ChatRequest,
         stream=True,

@@ -37,10 +37,6 @@ _FAILED = ("failed", "unhealthy", "deleting")
 _LOOK_SECONDS = 1.0
 
 
-class ModelRests(Exception):
-    """A replica said that its model is not in memory."""
-
-
 class Waking:
     """Brings models back, and keeps those who wait."""
 

@@ -95,6 +95,12 @@ class Handler(ABC):
         """Raise when the handler can no longer answer, so that Serve replaces the replica."""
         return
 
+    @property
+    def chat_template_sha256(self) -> str | None:
+        """SHA-256 of the text of the chat template, where the handler knows it; an adapter that was trained with
+        another one is refused."""
+        return None
+
     async def add_adapter(self, name: str, folder: Path) -> None:
         """Make the adapter in ``folder`` ready to answer requests whose ``adapter`` is ``name``.
 

@@ -18,7 +18,12 @@ from serve.settings.environment import SERVE_FLAGS, Environment
 RAY_PORT = 6379
 DASHBOARD_PORT = 8265
 #: What a user may have set for the group, and a fresh shell must know too.
-_CARRIED = ("GROUPQWEN_MODELS_DIR", "GROUPQWEN_DATABASE_URL", "GROUPQWEN_MEMORY_LIMIT")
+_CARRIED = (
+    "GROUPQWEN_MODELS_DIR",
+    "GROUPQWEN_ADAPTERS_DIR",
+    "GROUPQWEN_DATABASE_URL",
+    "GROUPQWEN_MEMORY_LIMIT",
+)
 
 
 @dataclass(frozen=True)

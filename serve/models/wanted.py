@@ -59,6 +59,15 @@ def declared_bytes(weights: Weights) -> int | None:
     return None if files is None else sum(file.bytes for file in files)
 
 
+def base_sha256(weights: Weights) -> str | None:
+    """The hash that adapters know their base by: that of the file which is served, of the entry of a folder, or of
+    the GGUF that a folder is made from; none for other folders."""
+    if not isinstance(weights, FolderSettings):
+        return weights.sha256
+    entry = next((file.sha256 for file in weights.files or () if file.file == weights.entry), None)
+    return entry or next((source.gguf.sha256 for source in weights.sources if source.gguf is not None), None)
+
+
 def pin_of(source: FolderSource) -> str | None:
     """What a source that knows its own files gives, in one line; none for other sources."""
     if source.hub is not None:

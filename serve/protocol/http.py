@@ -22,6 +22,8 @@ STREAM_HEADERS: RawHeaders = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+#: Carries an error's code, so that whoever passes an answer on need not read its body.
+ERROR_HEADER = b"x-groupqwen-error"
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ async def send_json(
 
 async def send_error(send: Send, error: GroupQwenError) -> None:
     """Send ``error`` as OpenAI's error object, with Retry-After where trying again makes sense."""
-    headers: RawHeaders = []
+    headers: RawHeaders = [(ERROR_HEADER, error.code.encode())] if error.code else []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
     if isinstance(error, MethodNotAllowed):

@@ -221,7 +221,19 @@ class _Ignored(_Body):
     modalities: list[Literal["text"]] | None = None
 
 
-class ChatRequest(SamplingFields, _Ignored):
+class _Generates(_Body):
+    """What asks a model for text. ``model`` is an id, or ``id:adapter``."""
+
+    model: str
+
+    @property
+    def adapter(self) -> str | None:
+        """The name after the first colon of ``model``; none where the model itself is asked for."""
+        _, colon, name = self.model.partition(":")
+        return name if colon else None
+
+
+class ChatRequest(_Generates, SamplingFields, _Ignored):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -267,7 +279,7 @@ def with_system_prompt(request: ChatRequest, prompt: str | None) -> ChatRequest:
     return request.model_copy(update={"messages": [Message(role="system", content=prompt), *request.messages]})
 
 
-class CompletionRequest(SamplingFields, _Ignored):
+class CompletionRequest(_Generates, SamplingFields, _Ignored):
     """``POST /v1/completions``."""
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]

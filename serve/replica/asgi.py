@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.errors import Forbidden
+from serve.errors import Forbidden, InvalidRequest
 from serve.logs import request_id
 from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.completions import CompletionEncoder
@@ -20,7 +22,8 @@ from serve.protocol.http import Errors, Routes, header, read_body, send_json
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, with_system_prompt
 from serve.protocol.sampling import resolve
 from serve.protocol.validation import parse_json, parse_request
-from serve.replica.answers import send_stream, send_whole
+from serve.replica.adapters import Adapters
+from serve.replica.answers import Count, send_stream, send_whole
 from serve.replica.metrics import ReplicaMetrics
 from serve.replica.residence import LOAD_PATH, Residence, load
 from serve.residency.resident import Resident
@@ -34,6 +37,8 @@ MODEL_HEADER = b"x-groupqwen-model"
 #: The gateway has its own, configurable limit; this one only bounds what a replica will ever hold.
 MAX_BODY_BYTES = 256 * 1024 * 1024
 
+R = TypeVar("R", ChatRequest, CompletionRequest)
+
 Endpoint = Callable[[bytes, Send], Awaitable[None]]
 
 
@@ -44,9 +49,17 @@ class ReplicaApp:
         behaviour: sampling defaults and the like; replaced when the deployment is reconfigured, read by each request.
     """
 
-    def __init__(self, resident: Resident, token: str, behaviour: ModelUserConfig, metrics: ReplicaMetrics) -> None:
+    def __init__(
+        self,
+        resident: Resident,
+        token: str,
+        behaviour: ModelUserConfig,
+        metrics: ReplicaMetrics,
+        adapters: Adapters,
+    ) -> None:
         self._resident = resident
         self._handler = resident.handler
+        self._adapters = adapters
         self._id = self._handler.settings.id
         self._metrics = metrics
         self.behaviour = behaviour
@@ -72,6 +85,7 @@ class ReplicaApp:
             "capabilities": asdict(self._resident.capabilities),
             "load": asdict(self._handler.load_now()),
             "memory_estimate_bytes": self._resident.need.total,
+            "adapters": self._adapters.info(),
         }
 
     async def _info(self, body: bytes, send: Send) -> None:
@@ -82,33 +96,68 @@ class ReplicaApp:
         await self._info(body, send)
 
     async def _chat(self, body: bytes, send: Send) -> None:
-        request = with_system_prompt(parse_request(ChatRequest, parse_json(body)), self.behaviour.system_prompt)
-        events = self._handler.chat(request, resolve(request, self.behaviour.sampling))
-        with self._metrics.request("chat"):
-            if request.stream:
-                wants_usage = request.stream_options is not None and request.stream_options.include_usage
-                encoder = ChatEncoder(self._id, request.n, wants_usage)
-                await send_stream(send, events, encoder, self._metrics.count)
+        asked = with_system_prompt(parse_request(ChatRequest, parse_json(body)), self.behaviour.system_prompt)
+        sampling = resolve(asked, self.behaviour.sampling)
+        async with self._running("chat", asked, send) as run:
+            events = self._handler.chat(run.request, sampling)
+            if asked.stream:
+                wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
+                encoder = ChatEncoder(run.model, asked.n, wants_usage)
+                await send_stream(run.send, events, encoder, run.count)
             else:
-                await send_whole(send, events, ChatCollector(self._id), self._metrics.count)
+                await send_whole(run.send, events, ChatCollector(run.model), run.count)
 
     async def _complete(self, body: bytes, send: Send) -> None:
-        request = parse_request(CompletionRequest, parse_json(body))
-        events = self._handler.complete(request, resolve(request, self.behaviour.sampling))
-        wants_usage = request.stream_options is not None and request.stream_options.include_usage
-        encoder = CompletionEncoder(self._id, wants_usage)
-        with self._metrics.request("completion"):
-            if request.stream:
-                await send_stream(send, events, encoder, self._metrics.count)
+        asked = parse_request(CompletionRequest, parse_json(body))
+        sampling = resolve(asked, self.behaviour.sampling)
+        wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        async with self._running("completion", asked, send) as run:
+            events = self._handler.complete(run.request, sampling)
+            encoder = CompletionEncoder(run.model, wants_usage)
+            if asked.stream:
+                await send_stream(run.send, events, encoder, run.count)
             else:
-                await send_whole(send, events, encoder, self._metrics.count)
+                await send_whole(run.send, events, encoder, run.count)
+
+    @asynccontextmanager
+    async def _running(self, kind: str, asked: R, send: Send) -> AsyncIterator[_Run[R]]:
+        """A request on its adapter, if it names one: counted, and the adapter held to its end."""
+        name = asked.adapter
+        async with self._adapters.using(name) as key:
+            if name is None:
+                run = _Run(asked, self._id, send, self._metrics.count)
+            else:
+                model = f"{self._id}:{name}"
+                told = asked.model_copy(update={"model": f"{self._id}:{key}"})
+                run = _Run(told, model, _signed(send, model), partial(self._metrics.count, adapter=name))
+            with self._metrics.request(kind, name or ""):
+                yield run
 
     async def _embed(self, body: bytes, send: Send) -> None:
         request = parse_request(EmbeddingRequest, parse_json(body))
+        if ":" in request.model:
+            raise InvalidRequest("An adapter changes what a model writes; it has no embeddings.", param="model")
         with self._metrics.request("embedding"):
             result = await self._handler.embed(request)
             self._metrics.count(Usage(result.prompt_tokens, 0))
             await send_json(send, embeddings_body(request, self._id, result))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run(Generic[R]):
+    """How a request runs.
+
+    Attributes:
+        request: as the handler gets it: its adapter is called by the handler's name for the content.
+        model: as the answer names it.
+        send: signs the answer with that name.
+        count: told the tokens at the end.
+    """
+
+    request: R
+    model: str
+    send: Send
+    count: Count
 
 
 class _Posted:
@@ -146,15 +195,23 @@ class _Signed:
 
     def __init__(self, app: ASGIApp, model: str) -> None:
         self._app = app
-        self._header = (MODEL_HEADER, model.encode())
+        self._model = model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (brought := header(scope, b"x-request-id") if scope["type"] == "http" else None) is not None:
             request_id.set(brought.decode("latin-1"))
 
-        async def signed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], self._header]}
-            await send(message)
+        await self._app(scope, receive, _signed(send, self._model))
 
-        await self._app(scope, receive, signed)
+
+def _signed(send: Send, model: str) -> Send:
+    """``send`` with the model's name in the answer's headers, unless one is there already."""
+
+    async def signed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message["headers"]
+            if not any(name == MODEL_HEADER for name, _ in headers):
+                message = {**message, "headers": [*headers, (MODEL_HEADER, model.encode())]}
+        await send(message)
+
+    return signed

@@ -10,10 +10,12 @@ from typing import Any
 from ray import serve as ray_serve
 from starlette.types import ASGIApp
 
+from serve.adapters.registry import Registry
 from serve.errors import Unavailable
 from serve.handlers.base import handler_class
 from serve.logs import configure_logging
 from serve.models import local_path
+from serve.replica.adapters import Adapters
 from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
@@ -36,13 +38,18 @@ class Model:
 
     async def __init__(self, settings: ModelSettings) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging()
-        token = Environment.read().require_internal_token()
+        environment = Environment.read()
+        token = environment.require_internal_token()
         self._handler = handler_class(settings.handler)(settings)
         self._resident = Resident(self._handler, RayLedgerLine(), await asyncio.to_thread(_need, settings))
         await self._resident.start()
         self._metrics = ReplicaMetrics(settings.id)
-        self._app = ReplicaApp(self._resident, token, ModelUserConfig(), self._metrics)
+        copies = environment.home / "cache" / "adapters"
+        self._adapters = Adapters(self._handler, Registry(environment.adapters_dir), copies)
+        self._resident.on_load(self._adapters.forget)
+        self._app = ReplicaApp(self._resident, token, ModelUserConfig(), self._metrics, self._adapters)
         self._reports = asyncio.create_task(self._report())
+        self._adapters.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app that Serve mounts at this model's route."""
@@ -55,6 +62,7 @@ class Model:
             SettingsError: the user_config has faults; the old one stays.
         """
         self._app.behaviour = parsed(ModelUserConfig, user_config or {}, "user_config")
+        self._adapters.configure(self._app.behaviour)
         logger.info("model reconfigured", extra={"model": self._handler.settings.id})
 
     async def check_health(self) -> None:
@@ -62,6 +70,8 @@ class Model:
         if self._reports.done():
             raise Unavailable("The replica's reports have stopped.")
         self._resident.check()
+        if not self._adapters.alive:
+            raise Unavailable("The replica's adapters are no longer kept.")
         await self._handler.check()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -81,6 +91,8 @@ class Model:
     async def __del__(self) -> None:
         if hasattr(self, "_reports"):
             self._reports.cancel()
+        if hasattr(self, "_adapters"):
+            await self._adapters.close()
         if hasattr(self, "_resident"):
             await self._resident.close()
 

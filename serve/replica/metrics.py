@@ -19,7 +19,9 @@ class ReplicaMetrics:
 
     def __init__(self, model: str) -> None:
         self._requests = Counter(
-            "groupqwen_model_requests", description="Requests taken by a model.", tag_keys=("model", "kind")
+            "groupqwen_model_requests",
+            description="Requests taken by a model.",
+            tag_keys=("model", "adapter", "kind"),
         )
         self._seconds = Histogram(
             "groupqwen_model_request_seconds",
@@ -28,7 +30,9 @@ class ReplicaMetrics:
             tag_keys=("model", "kind"),
         )
         self._tokens = Counter(
-            "groupqwen_model_tokens", description="Tokens read and generated.", tag_keys=("model", "kind")
+            "groupqwen_model_tokens",
+            description="Tokens read and generated.",
+            tag_keys=("model", "adapter", "kind"),
         )
         self._load = {
             name: Gauge(f"groupqwen_model_{name}", description=text, tag_keys=("model",))
@@ -47,22 +51,22 @@ class ReplicaMetrics:
         self._tags = {"model": model}
 
     @contextmanager
-    def request(self, kind: str) -> Iterator[None]:
+    def request(self, kind: str, adapter: str = "") -> Iterator[None]:
         """Count and time one request."""
         tags = {**self._tags, "kind": kind}
-        self._requests.inc(1, tags)
+        self._requests.inc(1, {**tags, "adapter": adapter})
         begun = time.monotonic()
         try:
             yield
         finally:
             self._seconds.observe(time.monotonic() - begun, tags)
 
-    def count(self, usage: Usage) -> None:
-        """Count the tokens of a finished generation."""
+    def count(self, usage: Usage, adapter: str = "") -> None:
+        """Count the tokens of a finished generation. Adapters that answer are few: they are those published."""
         if usage.prompt_tokens:
-            self._tokens.inc(usage.prompt_tokens, {**self._tags, "kind": "prompt"})
+            self._tokens.inc(usage.prompt_tokens, {**self._tags, "adapter": adapter, "kind": "prompt"})
         if usage.completion_tokens:
-            self._tokens.inc(usage.completion_tokens, {**self._tags, "kind": "completion"})
+            self._tokens.inc(usage.completion_tokens, {**self._tags, "adapter": adapter, "kind": "completion"})
 
     def report(self, load: Load) -> None:
         """Publish how busy the replica is."""

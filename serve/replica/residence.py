@@ -10,11 +10,8 @@ import logging
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import Unavailable
-from serve.protocol.http import send_json
-from serve.residency.resident import DoesNotFit, ModelResting, Resident
+from serve.residency.resident import DoesNotFit, Resident
 
-#: On the answer of a replica whose model is not in memory.
-RESTING_HEADER = b"x-groupqwen-resting"
 LOAD_PATH = "/load"
 _INFERENCE = "/v1/"
 
@@ -29,15 +26,16 @@ class Residence:
         self._resident = resident
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, unless its model rests."""
+        """Pass a request on.
+
+        Raises:
+            ModelResting: its model is not in memory.
+        """
         if scope["type"] != "http" or not scope["path"].startswith(_INFERENCE):
             await self._app(scope, receive, send)
             return
-        try:
-            with self._resident.in_use():
-                await self._app(scope, receive, send)
-        except ModelResting as resting:
-            await send_json(send, resting.body(), status=resting.status, headers=[(RESTING_HEADER, b"1")])
+        with self._resident.in_use():
+            await self._app(scope, receive, send)
 
 
 async def load(resident: Resident) -> None:

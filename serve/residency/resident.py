@@ -10,13 +10,13 @@ import ctypes
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 
-from serve.errors import Unavailable
+from serve.errors import ModelResting, Unavailable
 from serve.handlers.base import Capabilities, Handler
 from serve.residency.desk import LedgerLine, LedgerLost, this_process
 from serve.residency.ledger import IDLE_SECONDS, NOTHING, Reply, Report, State
@@ -32,15 +32,6 @@ _RETRY_SECONDS = 0.5
 
 class DoesNotFit(Exception):
     """The model can never be loaded on this node; the message has both numbers."""
-
-
-class ModelResting(Unavailable):
-    """The model is not in memory; it has to be asked to load first."""
-
-    default_code = "model_resting"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(f"The model {model!r} is not in memory now.", retry_after=1.0)
 
 
 @dataclass
@@ -73,6 +64,7 @@ class Resident:
         self._capabilities = Capabilities()
         self._changing = asyncio.Lock()
         self._want: _Want | None = None
+        self._on_load: list[Callable[[], None]] = []
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -96,6 +88,10 @@ class Resident:
         """Raise when the ledger is no longer followed, so that the replica is replaced."""
         if self._follower is not None and self._follower.done():
             raise Unavailable("The replica no longer follows the ledger of its node's memory.")
+
+    def on_load(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` whenever the model is loaded anew: what was added to the handler is gone then."""
+        self._on_load.append(tell)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -174,6 +170,8 @@ class Resident:
                 await self.handler.load()
                 capabilities = self.handler.capabilities
                 self.state = "loaded"
+                for tell in self._on_load:
+                    tell()
             finally:
                 self._capabilities = capabilities
                 if self.state != "loaded":

@@ -14,6 +14,8 @@ from serve.settings.suggest import one_of
 from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+#: Clients ask for ``<model id>:<adapter name>``, so neither may hold a colon.
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class ModelSettings(Settings):
@@ -69,6 +71,19 @@ class ModelSettings(Settings):
         return self
 
 
+class AdapterSource(Settings):
+    """An adapter of a model, named in the config.
+
+    Attributes:
+        name: clients ask for it as ``<model id>:<name>``.
+        path: an absolute path to a folder with ``adapter_config.json`` and ``adapter_model.safetensors``, as PEFT
+            saves them, that every node with a replica of the model sees.
+    """
+
+    name: AdapterName
+    path: Annotated[str, Field(pattern=r"^[/~]")]
+
+
 class ModelUserConfig(Settings):
     """Behaviour of one model: changes live, with no restart.
 
@@ -76,7 +91,20 @@ class ModelUserConfig(Settings):
         sampling: what a request leaves open.
         system_prompt: put before a conversation that has no system message; none leaves that to the model's own
             chat template.
+        adapters: adapters beside those of the registry; one that has the name of a published one takes its place.
+        adapter_registry: whether the adapters that are published for this model are served.
     """
 
     sampling: SamplingDefaults = SamplingDefaults()
     system_prompt: Annotated[str, Field(min_length=1)] | None = None
+    adapters: list[AdapterSource] = []
+    adapter_registry: bool = True
+
+    @field_validator("adapters")
+    @classmethod
+    def _have_their_own_names(cls, adapters: list[AdapterSource]) -> list[AdapterSource]:
+        names = [adapter.name for adapter in adapters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"each adapter needs a name of its own; given twice: {', '.join(twice)}")
+        return adapters

@@ -28,7 +28,7 @@ from serve.settings.gateway import (
     Timeouts,
     Wake,
 )
-from serve.settings.model import ModelSettings, ModelUserConfig
+from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -71,6 +71,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "wake": Wake,
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
+    "adapters": AdapterSource,
     "sampling": SamplingDefaults,
     "weights": WeightsSettings,
     "weights.sources": Source,

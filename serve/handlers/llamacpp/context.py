@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve.devices.processor import usable_cores
+from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.library import C, Pointer, recent_errors
 from serve.handlers.llamacpp.model import Model
 from serve.settings.engines import LlamaCppEngine
@@ -126,12 +128,28 @@ class Context:
         self._candidates = np.zeros(model.vocabulary, _CANDIDATE)
         self._ids = np.arange(model.vocabulary, dtype=np.int32)
         self._list = C.llama_token_data_array()
+        self._adapter: Adapter | None = None
+        self._lays_out = False
         self.memory_bytes = self._bytes_per_token() * C.llama_n_ctx(self.pointer)
+
+    def use(self, adapter: Adapter | None) -> None:
+        """Decode with ``adapter`` from now on, or with the model alone. A change makes the next decode lay out the
+        graph and its memory anew."""
+        if adapter is self._adapter:
+            return
+        pointers = [adapter.pointer] if adapter else []
+        kind, count = C.llama_adapter_lora_p_ctypes, len(pointers)
+        scales = (ctypes.c_float * count)(*[1.0] * count)
+        C.llama_set_adapters_lora(self.pointer, (kind * count)(*pointers), count, scales)
+        self._adapter, self._lays_out = adapter, True
 
     def decode(self) -> int:
         """Run the batch through the model: 0 when done, ``NO_ROOM``, or llama.cpp's code of a failure."""
         self.batch.raw.n_tokens = self.batch.size
-        code: int = C.llama_decode(self.pointer, self.batch.raw)
+        # llama.cpp goes through its list of the model's adapters when it lays out the graph.
+        with self._model.adapters if self._lays_out else nullcontext():
+            code: int = C.llama_decode(self.pointer, self.batch.raw)
+        self._lays_out = False
         return code
 
     def logits(self, row: int) -> NDArray[np.float32]:

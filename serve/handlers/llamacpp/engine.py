@@ -13,15 +13,17 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from serve.errors import GroupQwenError, InternalError, InvalidRequest, QueueFull, Unavailable
+from serve.errors import AdapterNotFound, GroupQwenError, InternalError, InvalidRequest, QueueFull, Unavailable
 from serve.handlers.base import Load
 from serve.handlers.llamacpp import logprobs
+from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.rate import Rate, Speed
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import Slot, divide, place, prompt_limit, should_wait
+from serve.handlers.llamacpp.turns import Turns
 from serve.protocol.events import Event, FinishReason
 from serve.settings.engines import LlamaCppEngine
 
@@ -72,6 +74,8 @@ class Engine:
         self._failures = 0
         self._rate = Rate()
         self._prompt_speed = Speed()
+        self._turns = Turns()
+        self._retired: list[Adapter] = []
         self._outbox: dict[Stream, list[Event]] = {}
         self._errors: dict[Stream, GroupQwenError] = {}
         self.broken: BaseException | None = None
@@ -85,6 +89,7 @@ class Engine:
             InvalidRequest: it has more choices than slots and queue could ever hold.
             QueueFull: too many choices wait already.
             Unavailable: the engine has stopped.
+            AdapterNotFound: its adapter was retired.
         """
         count = len(stream.choices)
         if count > len(self._slots) + self._max_queued:
@@ -92,6 +97,9 @@ class Engine:
         with self._work:
             if self._closing or self.broken:
                 raise Unavailable(f"The model {self._name!r} has stopped.")
+            adapter = stream.plan.adapter
+            if adapter and adapter.retired:
+                raise AdapterNotFound(self._name, adapter.name, ())
             idle = sum(_is_free(slot) for slot in self._slots)
             if len(self._queue) + count > idle + self._max_queued:
                 raise QueueFull(self._name)
@@ -103,6 +111,13 @@ class Engine:
         with self._work:
             stream.over = True
             self._leave_queue(stream)
+            self._work.notify()
+
+    def retire(self, adapter: Adapter) -> None:
+        """Free an adapter as soon as nothing runs on it; nothing new will."""
+        with self._work:
+            adapter.retired = True
+            self._retired.append(adapter)
             self._work.notify()
 
     def load(self) -> Load:
@@ -154,12 +169,14 @@ class Engine:
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; False when it is time to stop."""
         with self._work:
-            self._work.wait_for(lambda: self._closing or self._queue or self._running())
+            self._work.wait_for(lambda: self._closing or self._queue or self._running() or self._retired)
             return not self._closing
 
     def _step(self) -> None:
         self._step_number += 1
         self._sweep()
+        if self._retired:
+            self._free_retired()
         self._admit()
         rows = self._fill_batch()
         if self._context.batch.size == 0:
@@ -186,6 +203,18 @@ class Engine:
             if slot.sequence and slot.sequence.stream.over:
                 slot.sequence.release()
                 self._vacate(slot)
+
+    def _free_retired(self) -> None:
+        """Free the adapters that are no longer wanted and on which nothing runs or waits."""
+        with self._work:
+            wanted = {sequence.adapter for sequence in [*self._running(), *self._queue]}
+            unused = [adapter for adapter in self._retired if adapter not in wanted]
+            self._retired = [adapter for adapter in self._retired if adapter in wanted]
+        for adapter in unused:
+            self._context.use(None)  # What is freed must not be set.
+            self._forget(slot for slot in self._slots if slot.adapter == adapter.number)
+            self._turns.forget(adapter.number)
+            adapter.free()
 
     def _admit(self) -> None:
         """Give idle slots to waiting sequences, in order; one that waits for another's prompt lets others by."""
@@ -217,15 +246,20 @@ class Engine:
             self._context.cut(target.number, 0)
             self._context.share(found.source.number, target.number, length)
         target.sequence, target.cached, target.used = sequence, target.cached[:0], self._step_number
+        target.adapter = sequence.adapter_number
         sequence.done = length
         if not sequence.generated:
             sequence.cached = length
 
     def _fill_batch(self) -> list[tuple[Sequence, int, int]]:
-        """Fill the batch: every running sequence with how many tokens it has there, and the row of the last."""
+        """Fill the batch with the sequences whose turn it is: each with how many tokens it has there, and the row of
+        the last."""
         batch = self._context.batch
         batch.clear()
-        busy = [(slot, slot.sequence) for slot in self._slots if slot.sequence]
+        turn = self._turns.next([slot.adapter for slot in self._slots if slot.sequence], time.monotonic())
+        busy = [(slot, slot.sequence) for slot in self._slots if slot.sequence and slot.adapter == turn]
+        if busy:
+            self._context.use(busy[0][1].adapter)
         generating = [(slot, sequence) for slot, sequence in busy if sequence.generates]
         prompting = sorted(
             ((slot, sequence) for slot, sequence in busy if not sequence.generates),
@@ -233,7 +267,10 @@ class Engine:
         )
         # A prompt that is alone has nobody to hold up; several get their first tokens one after the other.
         alone = not generating and len(prompting) == 1
-        limit = self._settings.batch if alone else self._prompt_limit()
+        settings, speed = self._settings, self._prompt_speed.per_second
+        limit = (
+            settings.batch if alone else prompt_limit(settings.prompt_chunk, settings.prompt_pause_ms / 1000, speed)
+        )
         budget = min(limit, batch.capacity - len(generating))
         shares = divide([sequence.remaining for _, sequence in prompting], budget)
         rows = []
@@ -243,10 +280,6 @@ class Engine:
                 row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole)
                 rows.append((sequence, count, row))
         return rows
-
-    def _prompt_limit(self) -> int:
-        pause = self._settings.prompt_pause_ms / 1000
-        return prompt_limit(self._settings.prompt_chunk, pause, self._prompt_speed.per_second)
 
     def _advance(self, sequence: Sequence, row: int) -> None:
         """Sample the next token of ``sequence``, and end it if that was its last."""

@@ -6,16 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from serve.errors import InternalError, Unavailable
+from serve.adapters.errors import BadAdapter
+from serve.adapters.files import sha256
+from serve.errors import AdapterNotFound, AdapterRefused, InternalError, Unavailable
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
+from serve.handlers.llamacpp.adapters import Adapter, AdapterFiles
 from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.engine import Engine
+from serve.handlers.llamacpp.lora import BaseModel
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.plan import Plan, Planner
 from serve.handlers.llamacpp.sequence import Stream
 from serve.models import local_path
+from serve.models.place import model_folder
+from serve.models.wanted import base_sha256
 from serve.protocol.events import Usage
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.protocol.sampling import Sampling
@@ -34,6 +41,9 @@ class LlamaCppHandler(Handler):
         self._engine_settings = settings.engine
         self._engine: Engine | None = None
         self._planner: Planner | None = None
+        self._model: Model | None = None
+        self._files: AdapterFiles | None = None
+        self._adapters: dict[str, Adapter] = {}
 
     async def load(self) -> None:
         """Fetch the file if it is not here, load it, and run it once.
@@ -46,6 +56,11 @@ class LlamaCppHandler(Handler):
         began = time.monotonic()
         path = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
         model, context, self._planner = await asyncio.to_thread(self._open, path)
+        self._model = model
+        folder = model_folder(self.settings.id, None) / "adapters"
+        base = base_sha256(self.settings.weights)
+        assert base is not None, "the settings of this handler name one file"
+        self._files = AdapterFiles(BaseModel.of(model, path), base, folder)
         self._engine = Engine(
             model,
             context,
@@ -60,7 +75,8 @@ class LlamaCppHandler(Handler):
 
     async def unload(self) -> None:
         """Stop the engine after its current step and free the model."""
-        engine, self._engine, self._planner = self._engine, None, None
+        engine, self._engine, self._planner, self._model, self._files = self._engine, None, None, None, None
+        self._adapters.clear()
         if engine is not None:
             await asyncio.to_thread(engine.close)
 
@@ -82,28 +98,64 @@ class LlamaCppHandler(Handler):
 
     def load_now(self) -> Load:
         """How busy the engine is."""
-        return self._engine.load() if self._engine else Load(slots=self._engine_settings.slots)
+        if self._engine is None:
+            return Load(slots=self._engine_settings.slots)
+        load = self._engine.load()
+        adapters = sum(adapter.size for adapter in self._adapters.values())
+        return replace(load, memory_bytes=load.memory_bytes + adapters)
 
     async def check(self) -> None:
         """Raise when the engine has given itself up."""
         if self._engine and self._engine.broken:
             raise InternalError(f"The model {self.settings.id!r} failed too often.") from self._engine.broken
 
+    @property
+    def chat_template_sha256(self) -> str | None:
+        """SHA-256 of the template in the model's file."""
+        template = self._model.chat_template if self._model else None
+        return sha256(template.encode()) if template else None
+
+    async def add_adapter(self, name: str, folder: Path) -> None:
+        """Convert a PEFT folder, once for each content, and load it beside the model; others answer meanwhile.
+
+        Raises:
+            AdapterRefused: it does not fit the model, or llama.cpp cannot do what it asks for.
+        """
+        model, files = self._model, self._files
+        if model is None or files is None:
+            raise Unavailable(f"The model {self.settings.id!r} is not loaded.")
+        try:
+            path = await asyncio.to_thread(files.converted, folder)
+            adapter = await asyncio.to_thread(Adapter, model, path, name)
+        except BadAdapter as fault:
+            raise AdapterRefused(str(fault)) from fault
+        await self.remove_adapter(name)
+        self._adapters[name] = adapter
+
+    async def remove_adapter(self, name: str) -> None:
+        """Free an adapter when the last request that runs on it has ended."""
+        adapter = self._adapters.pop(name, None)
+        if adapter is not None and self._engine is not None:
+            self._engine.retire(adapter)
+
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
         """Generate an answer; what is wrong with the request is raised when the stream is first asked."""
-        return self._stream(lambda planner: planner.chat(request, sampling))
+        return self._stream(request.adapter, lambda planner: planner.chat(request, sampling))
 
     def complete(self, request: CompletionRequest, sampling: Sampling) -> EventStream:
         """Continue a text; what is wrong with the request is raised when the stream is first asked."""
-        return self._stream(lambda planner: planner.complete(request, sampling))
+        return self._stream(request.adapter, lambda planner: planner.complete(request, sampling))
 
-    async def _stream(self, make_plan: Callable[[Planner], Plan]) -> EventStream:
+    async def _stream(self, name: str | None, make_plan: Callable[[Planner], Plan]) -> EventStream:
         engine, planner = self._engine, self._planner
         if engine is None or planner is None:
             raise Unavailable(f"The model {self.settings.id!r} is not loaded.")
+        adapter = None if name is None else self._adapters.get(name)
+        if adapter is None and name is not None:
+            raise AdapterNotFound(self.settings.id, name, self._adapters)
         # Templates, tokens and grammars take milliseconds, or more for large ones; other streams go on meanwhile.
         plan = await asyncio.to_thread(make_plan, planner)
-        stream = Stream(plan)
+        stream = Stream(replace(plan, adapter=adapter))
         engine.submit(stream)
         try:
             last = False

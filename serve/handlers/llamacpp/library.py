@@ -7,8 +7,9 @@ from collections import deque
 from typing import Any, TypeAlias
 
 import llama_cpp.llama_cpp as C
+from llama_cpp._ggml import libggml as ggml
 
-__all__ = ["C", "Pointer", "recent_errors"]
+__all__ = ["C", "Pointer", "ggml", "recent_errors"]
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import threading
 import weakref
 from array import array
 from pathlib import Path
@@ -24,6 +25,7 @@ class Model:
     Attributes:
         vocabulary: how many tokens it knows.
         size: bytes of its weights.
+        adapters: held while llama.cpp's list of this model's adapters is changed or read.
         shares_prefixes: whether the cache of a sequence can be cut and shared at any token. The state of recurrent
             and hybrid models cannot.
 
@@ -52,6 +54,7 @@ class Model:
         self.size: int = C.llama_model_size(self.pointer)
         self.trained_context: int = C.llama_model_n_ctx_train(self.pointer)
         self.shares_prefixes = not (C.llama_model_is_recurrent(self.pointer) or C.llama_model_is_hybrid(self.pointer))
+        self.adapters = threading.Lock()
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
 
@@ -77,6 +80,12 @@ class Model:
         """The token that ends a text, where the vocabulary has one."""
         token = C.llama_vocab_eos(self.vocab)
         return None if token == C.LLAMA_TOKEN_NULL else token
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's metadata as text, if it has the key; cut off after 255 bytes."""
+        buffer = ctypes.create_string_buffer(256)
+        found = C.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode(errors="replace") if found >= 0 else None
 
     def tokenize(self, text: str, *, add_special: bool = True) -> array[int]:
         """The tokens of ``text``, special tokens written in it included; ``add_special`` adds BOS where the model

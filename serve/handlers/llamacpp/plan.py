@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass, replace
 
 from serve.errors import ContextLengthExceeded, InvalidRequest
+from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.grammar import GrammarText, SchemaError
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.output import OutputForm
@@ -31,12 +32,14 @@ class Plan:
     Attributes:
         prompt: its tokens, at least one.
         grammar: what every choice must match, if anything.
+        adapter: what the model is changed by, if anything.
     """
 
     prompt: array[int]
     sampling: Sampling
     form: OutputForm
     grammar: Grammar | None = None
+    adapter: Adapter | None = None
 
 
 class Planner:

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Sequence as Items
 
 from serve.errors import GroupQwenError
+from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.output import Output
 from serve.handlers.llamacpp.plan import Plan
@@ -83,6 +84,16 @@ class Sequence:
         self.output = Output(index, stream.plan.form)
         self._seed = seed
         self._sampler: Sampler | None = None
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the model is changed by while it runs."""
+        return self.stream.plan.adapter
+
+    @property
+    def adapter_number(self) -> int:
+        """The number of its adapter; 0 is the model alone."""
+        return self.adapter.number if self.adapter else 0
 
     @property
     def remaining(self) -> int:

@@ -28,12 +28,14 @@ class Slot:
         sequence: what runs in it, if anything.
         cached: tokens in the cache that a finished sequence left; empty while one runs.
         used: the step at which it was last used.
+        adapter: number of the adapter with which its cache was computed; no other may use it.
     """
 
     number: int
     sequence: Sequence | None = None
     cached: array[int] = field(default_factory=lambda: array("i"))
     used: int = 0
+    adapter: int = 0
 
     @property
     def held(self) -> int:
@@ -81,7 +83,11 @@ def place(sequence: Sequence, slots: Items[Slot], *, shares: bool, across_reques
     if not idle:
         return None
     oldest = min(idle, key=lambda slot: (len(slot.cached) > 0, slot.used))
-    sources = [slot for slot in slots if across_requests or _is_sibling(slot, sequence)] if shares else []
+    sources = [
+        slot
+        for slot in slots
+        if shares and slot.adapter == sequence.adapter_number and (across_requests or _is_sibling(slot, sequence))
+    ]
     found = [(slot.shared_with(sequence.tokens), slot.sequence is None, slot.number) for slot in sources]
     shared, _, number = max(found, default=(0, True, oldest.number))
     # The last token has to be decoded, whatever is cached: its logits are wanted.
@@ -101,7 +107,7 @@ def should_wait(sequence: Sequence, running: Iterable[Sequence], *, across_reque
         across_requests: whether the cache of other requests may be used.
     """
     for other in running:
-        if other.generated or other.remaining <= 1:
+        if other.generated or other.remaining <= 1 or other.adapter_number != sequence.adapter_number:
             continue
         if other.stream is sequence.stream:
             return True

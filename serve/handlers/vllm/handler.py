@@ -62,6 +62,7 @@ class VllmHandler(Handler):
     async def unload(self) -> None:
         """Stop the engine; running requests end with an error."""
         library, self._library = self._library, None
+        self._adapters.clear()
         if library is not None:
             await library.stop()
 

@@ -15,14 +15,11 @@ import pytest_asyncio
 from serve.cluster import WakeFailed
 from serve.gateway.transport.base import ReplicaLost
 from serve.protocol.events import Delta, Usage
-from serve.replica.asgi import ReplicaApp
-from serve.replica.metrics import ReplicaMetrics
 from serve.residency.ledger import Report
 from serve.residency.resident import DoesNotFit
-from serve.settings.model import ModelUserConfig
 from tests.unit.gateway.group import CHAT, Group, asleep, group, listening, running, settled
 from tests.unit.gateway.sockets import chat, hear, say, socket
-from tests.unit.replica.models import HELLO, TOKEN, Scripted, resident
+from tests.unit.replica.models import HELLO, Scripted, replica, resident
 
 Json = dict[str, Any]
 ANSWER = (Delta(text="Hi"), Delta(finish_reason="stop"), Usage(1, 1))
@@ -208,7 +205,7 @@ async def rest(group: Group, handler: Scripted) -> None:
     found = resident(handler)
     await found.load()
     found.state = "resting"
-    group.transport.apps["m"] = ReplicaApp(found, TOKEN, ModelUserConfig(), ReplicaMetrics("m")).asgi
+    group.transport.apps["m"] = replica(handler, at=found).asgi
 
 
 @pytest_asyncio.fixture

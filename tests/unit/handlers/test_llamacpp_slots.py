@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.output import OutputForm
 from serve.handlers.llamacpp.plan import Plan
 from serve.handlers.llamacpp.rate import Rate
@@ -25,15 +26,22 @@ from serve.protocol.requests import CompletionRequest
 from serve.protocol.sampling import SamplingDefaults, resolve
 
 
-def choices(*tokens: int, n: int = 1) -> list[Sequence]:
+def choices(*tokens: int, n: int = 1, adapter: Adapter | None = None) -> list[Sequence]:
     sampling = resolve(CompletionRequest(model="m", prompt="", n=n), SamplingDefaults())
-    return Stream(Plan(array("i", tokens), sampling, OutputForm())).choices
+    return Stream(Plan(array("i", tokens), sampling, OutputForm(), adapter=adapter)).choices
 
 
-def sequence(*tokens: int, done: int = 0) -> Sequence:
-    [found] = choices(*tokens)
+def sequence(*tokens: int, done: int = 0, adapter: Adapter | None = None) -> Sequence:
+    [found] = choices(*tokens, adapter=adapter)
     found.done = done
     return found
+
+
+class Numbered(Adapter):
+    """An adapter without llama.cpp."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def slot(number: int, *cached: int, used: int = 0, sequence: Sequence | None = None) -> Slot:
@@ -179,3 +187,17 @@ def test_prompts_get_on_however_slow_the_machine_is() -> None:
 def test_before_the_speed_is_known_prompts_take_little() -> None:
     assert prompt_limit(256, pause=0.2, tokens_per_second=0) == 64
     assert prompt_limit(32, pause=0.2, tokens_per_second=0) == 32
+
+
+def test_a_cache_is_for_the_adapter_that_made_it_and_no_other() -> None:
+    one = slot(0, 1, 2, 3)
+    one.adapter = 7
+    assert placed(sequence(1, 2, 3, 4, adapter=Numbered(7)), one, slot(1)) == (0, 0, 3)
+    assert placed(sequence(1, 2, 3, 4, adapter=Numbered(8)), one, slot(1)) == (1, 1, 0)
+    assert placed(sequence(1, 2, 3, 4), one, slot(1)) == (1, 1, 0)
+
+
+def test_a_prompt_does_not_wait_for_one_of_another_adapter() -> None:
+    tokens = range(100)
+    assert should_wait(sequence(*tokens), [sequence(*tokens)], across_requests=True)
+    assert not should_wait(sequence(*tokens, adapter=Numbered(1)), [sequence(*tokens)], across_requests=True)

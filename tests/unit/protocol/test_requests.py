@@ -175,3 +175,11 @@ def test_a_field_that_is_null_counts_as_absent() -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     nulls = dict.fromkeys(("stream", "n", "logprobs", "temperature", "stop", "tools"))
     assert ChatRequest.model_validate(asked | nulls) == ChatRequest.model_validate(asked)
+
+
+@pytest.mark.parametrize(
+    ("model", "adapter"), [("m", None), ("m:a", "a"), ("m:", ""), ("m:a:b", "a:b"), (":a", "a"), ("auto", None)]
+)
+def test_what_follows_the_first_colon_of_the_model_is_an_adapter(model: str, adapter: str | None) -> None:
+    assert chat(model=model).adapter == adapter
+    assert parse_request(CompletionRequest, {"model": model, "prompt": "Hi"}).adapter == adapter

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
+from serve.adapters.registry import Registry
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.echo import EchoHandler
 from serve.protocol.events import Embeddings, Event
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.sampling import Sampling
+from serve.replica.adapters import Adapters
 from serve.replica.asgi import TOKEN_HEADER, ReplicaApp
 from serve.replica.metrics import ReplicaMetrics
 from serve.residency.desk import Desk, is_alive
@@ -26,6 +29,8 @@ TOKEN = "internal-secret"
 SIGNED = {TOKEN_HEADER.decode(): TOKEN}
 CHAT = "/v1/chat/completions"
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+NOWHERE = Path("/does/not/exist")
 
 #: What a handler yields, raises, or waits for, in turn.
 Step = Sequence[Event] | Exception | asyncio.Event
@@ -89,9 +94,11 @@ def echo(id: str = "m", **engine: Any) -> EchoHandler:
     return EchoHandler(ModelSettings.model_validate({"id": id, "handler": "echo", "engine": engine}))
 
 
-def replica(handler: Handler) -> ReplicaApp:
-    """The app that a replica of ``handler`` serves."""
-    return ReplicaApp(resident(handler), TOKEN, ModelUserConfig(), ReplicaMetrics(handler.settings.id))
+def replica(handler: Handler, adapters: Adapters | None = None, at: Resident | None = None) -> ReplicaApp:
+    """The app that a replica of ``handler`` serves; with no adapters, unless some are given."""
+    adapters = adapters or Adapters(handler, Registry(NOWHERE), NOWHERE)
+    metrics = ReplicaMetrics(handler.settings.id)
+    return ReplicaApp(at or resident(handler), TOKEN, ModelUserConfig(), metrics, adapters)
 
 
 def resident(handler: Handler, need: int = 0, desk: Desk | None = None) -> Resident:

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from serve.errors import Unavailable
+from serve.errors import ModelResting, Unavailable
 from serve.handlers.base import Capabilities
 from serve.residency import ledger as ledger_module
 from serve.residency import resident as resident_module
 from serve.residency.desk import Desk, LedgerLine, LedgerLost
 from serve.residency.ledger import Holder, Ledger, Reply, Report
 from serve.residency.need import PROCESS_BYTES
-from serve.residency.resident import DoesNotFit, ModelResting, Resident
+from serve.residency.resident import DoesNotFit, Resident
 from serve.settings.model import ModelSettings
 from tests.unit.gateway.group import settled
 from tests.unit.replica.models import Scripted, resident

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from serve.settings.engines import ENGINES, LOADS_A_FOLDER, EchoEngine, LlamaCppEngine
 from serve.settings.errors import fault_lines, path_of
-from serve.settings.model import ModelSettings
+from serve.settings.model import ModelSettings, ModelUserConfig
 from serve.settings.suggest import nearest, one_of
 from serve.settings.weights import Source
 from tests.unit.settings.group import FOLDER, WEIGHTS
@@ -117,3 +117,28 @@ def test_the_nearest_word_is_found_only_where_one_is_near() -> None:
     assert nearest("tempratur", ["temperature", "top_p"]) == "temperature"
     assert nearest("xyzzy", ["temperature", "top_p"]) is None
     assert one_of("handler", "xyzzy", ["echo", "e5"]) == "unknown handler 'xyzzy'. Known: e5, echo"
+
+
+def test_adapters_are_names_with_paths_and_the_registry_is_followed() -> None:
+    found = ModelUserConfig.model_validate({"adapters": [{"name": "a.b-1", "path": "/srv/a"}]})
+    assert [(one.name, one.path) for one in found.adapters] == [("a.b-1", "/srv/a")]
+    assert found.adapter_registry
+
+
+@pytest.mark.parametrize(
+    ("adapters", "reason"),
+    [
+        ([{"name": "a:b", "path": "/a"}], "name"),
+        ([{"name": "../a", "path": "/a"}], "name"),
+        ([{"name": "", "path": "/a"}], "name"),
+        ([{"name": "a" * 65, "path": "/a"}], "name"),
+        ([{"name": "a", "path": "relative"}], "path"),
+        ([{"name": "a", "path": ""}], "path"),
+        ([{"name": "a"}], "path"),
+        ([{"name": "a", "path": "/a", "rank": 4}], "rank"),
+        ([{"name": "a", "path": "/a"}, {"name": "a", "path": "/b"}], "given twice: a"),
+    ],
+)
+def test_adapters_that_cannot_be_asked_for_or_found_are_refused(adapters: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        ModelUserConfig.model_validate({"adapters": adapters})
