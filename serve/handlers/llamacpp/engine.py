@@ -265,12 +265,10 @@ class Engine:
             ((slot, sequence) for slot, sequence in busy if not sequence.generates),
             key=lambda pair: pair[0].used,
         )
-        # A prompt that is alone has nobody to hold up; several get their first tokens one after the other.
-        alone = not generating and len(prompting) == 1
-        settings, speed = self._settings, self._prompt_speed.per_second
-        limit = (
-            settings.batch if alone else prompt_limit(settings.prompt_chunk, settings.prompt_pause_ms / 1000, speed)
-        )
+        # One that is alone has nobody to hold up; several prompts get their first tokens one after the other.
+        pause, speed = self._settings.prompt_pause_ms / 1000, self._prompt_speed.per_second
+        most, alone = self._settings.prompt_chunk, len(self._running()) == 1
+        limit = self._settings.batch if alone else prompt_limit(most, pause, speed)
         budget = min(limit, batch.capacity - len(generating))
         shares = divide([sequence.remaining for _, sequence in prompting], budget)
         rows = []
