@@ -1,4 +1,4 @@
-"""``python -m serve.models list|fetch|verify|remove``: the models' weights on this node.
+"""``python -m serve.models list|fetch|verify|remove|describe``: the models' weights on this node.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
@@ -10,6 +10,9 @@ import json
 import sys
 from typing import Any
 
+import yaml
+
+from serve.models.describe import describe
 from serve.models.errors import ModelSourceError
 from serve.models.fetch import fetch_all
 from serve.models.local import LocalFile, list_local, remove, verify
@@ -67,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--config", default="configs/local.yaml", help="a Serve config file")
         command.add_argument("models", nargs="+" if name == "remove" else "*", metavar="MODEL")
+    text = "print what a config says of a file or folder of yours"
+    command = commands.add_parser("describe", help=text, description=text[:1].upper() + text[1:] + ".")
+    command.set_defaults(run=_describe)
+    command.add_argument("path", metavar="PATH")
     return parser
 
 
@@ -187,6 +194,11 @@ def _remove(options: argparse.Namespace) -> int:
         else:
             told.right(name, f"{size_text(freed)} freed", freed_bytes=freed)
     return told.end()
+
+
+def _describe(options: argparse.Namespace) -> int:
+    _tell(yaml.safe_dump({"weights": describe(options.path)}, sort_keys=False, allow_unicode=True).rstrip())
+    return 0
 
 
 def _agreed(names: list[str]) -> bool:

@@ -34,7 +34,7 @@ def require_libraries() -> None:
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
         raise SourceFailed(
-            f"a checkpoint is made with {', '.join(missing)}; install it with: pip install 'groupqwen[checkpoint]'"
+            f"a checkpoint is made with {', '.join(missing)}; install it with: scripts/setup.sh checkpoint"
         )
 
 

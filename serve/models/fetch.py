@@ -201,8 +201,9 @@ class _Fetch:
             raise SourceFailed(str(failure).removeprefix(f"{self._model_id}: ")) from failure
         self._note(f"making a {gguf.dtype} checkpoint of {file}")
         records, made_with = make_checkpoint(file, self._place, gguf.dtype, progress=progress)
-        source = f"made from {gguf.file} (sha256:{gguf.sha256}) as {gguf.dtype}"
+        source = f"made from {gguf.file} as {gguf.dtype}"
         write_manifest(self._place, self._place.path, records, source, pin=pin, made_with=made_with)
+        self._place.discard_download()
         if not put_there:
             with locked(own, lambda: None):
                 discard(own)  # It was fetched for this alone.

@@ -8,8 +8,9 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from serve.models.place import Place, user_path
 from serve.models.wanted import WantedFile, listed, pins
@@ -61,7 +62,7 @@ class Manifest(Settings):
     """
 
     path: str
-    files: list[FileRecord]
+    files: Annotated[list[FileRecord], Field(min_length=1)]
     source: str
     pin: str | None = None
     made_with: dict[str, str] | None = None

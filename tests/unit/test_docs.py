@@ -46,6 +46,7 @@ from serve.settings.weights import (
     PackageFile,
     Source,
     WeightsSettings,
+    weights_of,
 )
 from tests.group import config, echo, gateway
 
@@ -129,6 +130,7 @@ def check_application(text: str) -> None:
 CHECKS: dict[str, Callable[[str], object]] = {
     "# config": lambda text: check(yaml.safe_load(text)),
     "# application": check_application,
+    "# weights": lambda text: weights_of(yaml.safe_load(text)),
     "# routing": lambda text: RoutingSettings.model_validate(yaml.safe_load(text)["routing"]),
 }
 

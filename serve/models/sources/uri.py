@@ -116,7 +116,7 @@ class UriSource:
         extra = EXTRAS.get(self._protocol)
         if extra is None:
             return f"a package for {self._protocol}:// is missing: {_first_line(failure)}"
-        return f"a package for {self._protocol}:// is missing; install it with: pip install 'groupqwen[{extra}]'"
+        return f"a package for {self._protocol}:// is missing; install it with: scripts/setup.sh {extra}"
 
 
 def _below(address: str, name: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from serve.models import ModelSourceError, local_path
 from serve.models.__main__ import main
+from serve.settings.weights import FolderSettings, WeightsSettings
 from tests.unit.models.files import CONTENT, FILES, OTHER, folder_of, lay_out, weights_of, write_config
 from tests.unit.models.web import Site
 
@@ -277,3 +279,34 @@ def test_remove_does_nothing_when_nobody_can_be_asked(
     assert caught.value.code == 2
     assert "say --yes to remove without asking" in capsys.readouterr().err
     assert path.exists()
+
+
+def test_describe_prints_what_a_config_says_of_a_file(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = lay_out(tmp_path / "own", {"model.gguf": CONTENT}) / "model.gguf"
+    assert main(["describe", str(own)]) == 0
+    raw = yaml.safe_load(capsys.readouterr().out)["weights"]
+    assert raw["sources"] == [{"path": str(own)}]
+    assert local_path("tiny", WeightsSettings.model_validate(raw), root=root) == own
+
+
+def test_describe_prints_what_a_config_says_of_a_folder(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = lay_out(tmp_path / "own", {**FILES, ".cache/x": b"x", ".gitattributes": b"y"})
+    assert main(["describe", str(own)]) == 0
+    raw = yaml.safe_load(capsys.readouterr().out)["weights"]
+    assert {file["file"] for file in raw["files"]} == {*FILES, ".gitattributes"}
+    assert local_path("tiny", FolderSettings.model_validate(raw), root=root) == own
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("none", "No such file or directory"), ("empty", "there is no file in it")]
+)
+def test_describe_of_nothing_exits_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["describe", str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/{name}: {reason}\n"

@@ -283,7 +283,7 @@ def test_a_checkpoint_without_the_libraries_that_make_it_is_told_before_its_gguf
     monkeypatch.setattr(checkpoint, "_LIBRARIES", ("json", "no_such_library"))
     gguf = {"gguf": weights_of({"url": site.url}).model_dump(exclude_none=True)}
     assert contents(fetch("tiny", folder_of(gguf, base), progress=True, root=root)) == FILES
-    expected = "model.gguf: a checkpoint is made with no_such_library; install it with: pip install 'groupqwen[check"
+    expected = "model.gguf: a checkpoint is made with no_such_library; install it with: scripts/setup.sh check"
     assert expected in capsys.readouterr().err
     assert site.asked == []
 

@@ -116,9 +116,7 @@ def test_a_missing_package_is_named_by_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # Importing it fails now.
     monkeypatch.delitem(sys.modules["fsspec.registry"].__dict__["_registry"], scheme, raising=False)
-    expected = (
-        rf"{scheme}://b: a package for {scheme}:// is missing; install it with: pip install 'groupqwen\[{extra}\]'"
-    )
+    expected = f"{scheme}://b: a package for {scheme}:// is missing; install it with: scripts/setup.sh {extra}"
     with pytest.raises(ModelSourceError, match=expected):
         local_path("tiny", weights_of({"uri": f"{scheme}://b/k"}), root=root)
 
