@@ -9,25 +9,21 @@ of its own, and stops everything that it started.
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import orjson
 
 from benchmarks import bare, echo, group, machine, report, rival
 from benchmarks.bars import POINTS, Point, Server
-from benchmarks.errors import BenchmarkError
+from benchmarks.client import measured
+from benchmarks.folders import temporary_folder
 from benchmarks.load import PATIENCE_SECONDS, Load, Sample
+from benchmarks.options import count, positive
 from benchmarks.processes import say
-from serve.settings.environment import Environment
 
 SUMMARY = "the gateway against the bare engine and against LiteLLM's proxy"
 
@@ -40,8 +36,8 @@ Results = dict[str, dict[Server, list[Sample]]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--seconds", type=_positive, default=2.5, help="measured time of each point (default: 2.5)")
-    parser.add_argument("--rounds", type=_count, default=5, help="how often each point is measured (default: 5)")
+    parser.add_argument("--seconds", type=positive, default=2.5, help="measured time of each point (default: 2.5)")
+    parser.add_argument("--rounds", type=count, default=5, help="how often each point is measured (default: 5)")
     parser.add_argument(
         "--points",
         type=_points,
@@ -63,7 +59,6 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         BenchmarkError, LaunchError, SettingsError: something could not be started or measured.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
     points: list[Point] = options.points
     with_rival = not options.no_rival and any(point.rival for point in points)
     facts = {
@@ -72,8 +67,8 @@ def run(options: argparse.Namespace) -> None:
         "measured": f"{options.seconds:g} s a point, rounds: {options.rounds}, {echo.TOKENS} tokens an answer",
     }
     group.require_no_ray(options.port)
-    program = rival.install(Environment.read().home / "benchmarks" / "litellm") if with_rival else None
-    with _folder() as folder, ExitStack() as servers:
+    program = rival.install() if with_rival else None
+    with temporary_folder() as folder, ExitStack() as servers:
         keys = _start(servers, folder, options.port, program)
         loads = {point.name: _loads(point, options.port, keys, options.seconds) for point in points}
         _prime(loads)
@@ -93,7 +88,7 @@ def _start(servers: ExitStack, folder: Path, port: int, program: Path | None) ->
     servers.enter_context(bare.running(port + 1, folder))
     if program is not None:
         keys["litellm"] = servers.enter_context(rival.running(program, port + 2, port + 1, folder))
-    keys["ours"] = servers.enter_context(group.running(port, folder))
+    keys["ours"] = servers.enter_context(group.running(group.echo_config(port), folder))
     return keys
 
 
@@ -141,50 +136,8 @@ def sample_of(load: Load, what: str) -> Sample:
     Raises:
         BenchmarkError: a request failed or an answer was not whole; the message names ``what`` and why.
     """
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load"],
-        input=orjson.dumps(asdict(load)),
-        capture_output=True,
-        check=False,
-        cwd=machine.ROOT,
-        timeout=load.warm_up + load.seconds + 2 * PATIENCE_SECONDS,
-    )
-    if result.returncode != 0:
-        raise BenchmarkError(f"{what}: {result.stderr.decode().strip()}")
-    return Sample(**orjson.loads(result.stdout))
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder for the servers' files; kept when something goes wrong, because its logs say what."""
-    folder = Path(tempfile.mkdtemp(prefix="groupqwen-benchmark-"))
-    try:
-        yield folder
-    except Exception:
-        say(f"the servers' logs are in {folder}")
-        raise
-    except KeyboardInterrupt:
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value
+    allowed = load.warm_up + load.seconds + 2 * PATIENCE_SECONDS
+    return Sample(**measured("benchmarks.load", load, what, allowed))
 
 
 def _points(text: str) -> list[Point]:

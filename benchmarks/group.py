@@ -39,30 +39,40 @@ def require_no_ray(http_port: int) -> None:
     require_free(http_port, "the group")
 
 
-def config(http_port: int) -> dict[str, Any]:
-    """A Serve config: the gateway of ``configs/local.yaml`` with its access log on, and one application a model."""
+def echo_config(http_port: int) -> dict[str, Any]:
+    """A Serve config with an application for each echo model."""
+    return config(http_port, [_application(model) for model in echo.MODELS])
+
+
+def config(http_port: int, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """A Serve config: the gateway of ``configs/local.yaml`` with its access log on, and ``models``."""
     raw: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))
     gateway = next(one for one in raw["applications"] if one["import_path"] == GATEWAY)
     gateway["args"]["access_log"] = True
     # Its rules name models that are not here; every request of a benchmark names its own.
     del gateway["deployments"][0]["user_config"]["routing"]
     raw["http_options"]["port"] = http_port
-    raw["applications"] = [gateway, *(_application(model) for model in echo.MODELS)]
+    raw["applications"] = [gateway, *models]
     return raw
 
 
 def _application(model: str) -> dict[str, Any]:
+    return application(echo.args(model), _STREAMS)
+
+
+def application(args: dict[str, Any], streams: int) -> dict[str, Any]:
+    """The application of one model with one replica that takes ``streams`` requests at once."""
     return {
-        "name": model,
-        "route_prefix": f"/m/{model}",
+        "name": args["id"],
+        "route_prefix": f"/m/{args['id']}",
         "import_path": MODEL,
-        "args": echo.args(model),
+        "args": args,
         "deployments": [
             {
                 "name": "Model",
                 "num_replicas": 1,
-                "max_ongoing_requests": _STREAMS,
-                "max_queued_requests": _STREAMS,
+                "max_ongoing_requests": streams,
+                "max_queued_requests": streams,
                 "backpressure_config": {"status_code": 429, "retry_after_s": 1},
                 "ray_actor_options": {"num_cpus": 0.1},
             }
@@ -71,23 +81,24 @@ def _application(model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(http_port: int, home: Path) -> Iterator[str]:
-    """The group on ``http_port``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key.
+def running(config: dict[str, Any], home: Path) -> Iterator[str]:
+    """The group of ``config``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key.
 
     Raises:
         LaunchError: it could not be started.
     """
     # The group under test has a database of its own, whatever this shell's group uses.
     os.environ.pop("GROUPQWEN_DATABASE_URL", None)
+    os.environ["GROUPQWEN_MODELS_DIR"] = str(Environment.read().models_dir)
     environment = Environment.read({"GROUPQWEN_HOME": str(home)})
     folder = RunFolder(environment)
     path = home / "benchmark.yaml"
-    path.write_text(yaml.safe_dump(config(http_port), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     key = asyncio.run(_make_key(environment.database_url))
     try:
         # What starting and stopping say is progress here, not a result.
         with redirect_stdout(sys.stderr):
-            group.start(folder, path, http_port)
+            group.start(folder, path, config["http_options"]["port"])
         yield key
     finally:
         with uninterrupted(), redirect_stdout(sys.stderr):

@@ -69,7 +69,20 @@ def _bar_row(bar: Bar, spread: Spread | None) -> list[str]:
     if spread is None:
         return [bar.title, "-", "-", limit, "not measured"]
     between = f"{figure(spread.least)}..{figure(spread.most)}"
-    return [bar.title, figure(spread.median) + unit, between, limit, "met" if bar.met(spread) else "missed"]
+    return [bar.title, figure(spread.median) + unit, between, limit, _met(bar.met(spread))]
+
+
+def verdict(title: str, spread: Spread, *, at_least: float | None = None, at_most: float | None = None) -> list[str]:
+    """A row of a table of bars: a ratio's median and spread, its bar, and whether the median meets it."""
+    between = f"{figure(spread.least)}..{figure(spread.most)}"
+    if at_least is not None:
+        return [title, figure(spread.median), between, f"at least {at_least:g}", _met(spread.median >= at_least)]
+    assert at_most is not None
+    return [title, figure(spread.median), between, f"at most {at_most:g}", _met(spread.median <= at_most)]
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
 
 
 def _bar_data(bar: Bar, spread: Spread | None) -> dict[str, Any]:

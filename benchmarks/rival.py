@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,34 +11,19 @@ from pathlib import Path
 import yaml
 
 from benchmarks import bare, echo
-from benchmarks.errors import BenchmarkError
-from benchmarks.processes import require_free, say, server
+from benchmarks.environments import installed
+from benchmarks.processes import require_free, server
 
 VERSION = "1.104.3"
-_INSTALL_SECONDS = 900
 
 
-def install(home: Path) -> Path:
-    """Install LiteLLM into ``home``, an environment of its own, when it is not there; gives its program's path.
+def install() -> Path:
+    """Its program, installed when it is not there.
 
     Raises:
         BenchmarkError: it could not be installed.
     """
-    stamp, program = home / "installed", home / "bin" / "litellm"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == VERSION:
-        return program
-    say(f"installing litellm {VERSION} into {home}")
-    home.mkdir(parents=True, exist_ok=True)
-    _run([sys.executable, "-m", "venv", str(home)])
-    _run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", f"litellm[proxy]=={VERSION}"])
-    stamp.write_text(VERSION, encoding="utf-8")
-    return program
-
-
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, stdout=sys.stderr, stderr=sys.stderr, check=False, timeout=_INSTALL_SECONDS)
-    if result.returncode != 0:
-        raise BenchmarkError("litellm could not be installed; --no-rival measures without it")
+    return installed("litellm", f"litellm[proxy]=={VERSION}") / "litellm"
 
 
 @contextmanager

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import gateway
+from benchmarks import gateway, llamacpp
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
+from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
 
 
@@ -29,7 +32,7 @@ class Benchmark(Protocol):
         """Measure and write the results."""
 
 
-BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway}
+BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway, "llamacpp": llamacpp}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,15 +42,21 @@ def main(argv: list[str] | None = None) -> int:
     for name, module in BENCHMARKS.items():
         module.add_arguments(commands.add_parser(name, help=module.SUMMARY, description=module.__doc__))
     options = parser.parse_args(argv)
+    # Ended like Ctrl-C does it, so that nothing of what was started is left.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         BENCHMARKS[options.benchmark].run(options)
-    except (BenchmarkError, LaunchError, SettingsError, OSError) as error:
+    except (BenchmarkError, LaunchError, SettingsError, ModelSourceError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped; everything that was started has ended\n")
         return 130
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -116,11 +116,15 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(GroupQwenError):
-    """The address exists, but not for this HTTP method."""
+    """The address exists, but not for this HTTP method; ``allowed`` lists those it takes, for the Allow header."""
 
     status = 405
     type = "invalid_request_error"
     default_code = "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This address takes {allowed} only.")
+        self.allowed = allowed
 
 
 class Conflict(GroupQwenError):

@@ -51,7 +51,8 @@ class Load:
         slots: sequences that can generate at once. active: how many do. queued: choices that wait for a slot.
         queued_tokens: prompt tokens not yet processed.
         tokens_per_second: generated tokens, averaged over the last 10 s.
-        memory_bytes: what the model and its caches hold.
+        prompt_tokens_per_second: how quickly prompts are processed while there are any; 0 before the first.
+        memory_bytes: what the model and its caches hold. cache_use: the part of the cache that is taken, 0 to 1.
         circuit_open: whether requests are refused at once, because a server that the model is on does not answer.
     """
 
@@ -60,7 +61,9 @@ class Load:
     queued: int = 0
     queued_tokens: int = 0
     tokens_per_second: float = 0.0
+    prompt_tokens_per_second: float = 0.0
     memory_bytes: int = 0
+    cache_use: float = 0.0
     circuit_open: bool = False
 
 

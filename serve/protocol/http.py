@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Router
+from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import GroupQwenError, InternalError, MethodNotAllowed, NotFound, PayloadTooLarge
@@ -74,6 +74,8 @@ async def send_error(send: Send, error: GroupQwenError) -> None:
     headers: RawHeaders = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allowed.encode()))
     await send_json(send, error.body(), status=error.status, headers=headers)
 
 
@@ -81,11 +83,8 @@ def as_error(error: Exception) -> GroupQwenError:
     """The error that a client may see for ``error``; what is not ours becomes ``InternalError`` with no details."""
     if isinstance(error, GroupQwenError):
         return error
-    if isinstance(error, HTTPException):
-        if error.status_code == 405:
-            return MethodNotAllowed("This address does not take this HTTP method.")
-        if error.status_code == 404:
-            return NotFound("There is nothing at this address; GET /openapi.json lists what there is.")
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return NotFound("There is nothing at this address; GET /openapi.json lists what there is.")
     return InternalError("The server failed to answer; its log says why, under this answer's x-request-id.")
 
 
@@ -96,7 +95,19 @@ class Routes(Router):
         """Find the endpoint and run it."""
         # Starlette's routes raise only below an application.
         scope["app"] = self
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            if error.status_code == 405:
+                raise MethodNotAllowed(self._methods(scope)) from error
+            raise
+
+    def _methods(self, scope: Scope) -> str:
+        """What the address takes; Starlette's own error knows the methods of one of its routes only."""
+        here = (
+            route for route in self.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+        )
+        return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 class Errors:

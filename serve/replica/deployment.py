@@ -16,6 +16,7 @@ from serve.logs import configure_logging
 from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
+from serve.replica.scaling import scaling_stats
 from serve.settings.environment import Environment
 from serve.settings.errors import parsed
 from serve.settings.model import ModelSettings, ModelUserConfig
@@ -56,6 +57,10 @@ class Model:
         if self._reports.done():
             raise Unavailable("The replica's reports have stopped.")
         await self._handler.check()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to an autoscaling policy; ``serve.replica.scaling.EngineLoad`` reads it."""
+        return scaling_stats(self._handler.load_now())
 
     async def ask(self, method: str, path: str, headers: RawHeaders, body: bytes) -> AsyncGenerator[Piece, None]:
         """Answer a request that came through a handle instead of HTTP."""

@@ -33,11 +33,14 @@ class ReplicaMetrics:
         self._load = {
             name: Gauge(f"groupqwen_model_{name}", description=text, tag_keys=("model",))
             for name, text in (
+                ("slots", "Sequences that can generate at once."),
                 ("active", "Sequences that generate now."),
                 ("queued", "Choices that wait for a slot."),
                 ("queued_tokens", "Prompt tokens not yet processed."),
                 ("tokens_per_second", "Generated tokens a second over the last 10 s."),
+                ("prompt_tokens_per_second", "How quickly prompts are processed while there are any."),
                 ("memory_bytes", "Memory of the model and its caches."),
+                ("cache_use", "The part of the cache that is taken, 0 to 1."),
                 ("circuit_open", "1 while a server that the model is on is not asked, because it does not answer."),
             )
         }

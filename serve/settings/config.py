@@ -19,6 +19,7 @@ from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.settings.model import ModelSettings, ModelUserConfig
 from serve.settings.suggest import one_of
+from serve.settings.yaml_file import load_yaml
 
 GATEWAY = "serve.app:gateway"
 MODEL = "serve.app:model"
@@ -165,7 +166,7 @@ def load(path: str | Path) -> GroupConfig:
     """
     file = Path(path)
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = load_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

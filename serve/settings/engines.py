@@ -18,8 +18,10 @@ class LlamaCppEngine(Settings):
         slots: sequences that generate at once; the cache holds ``context`` tokens for each.
         threads: processor threads for decoding; none means half of the usable cores, or both of two.
         batch: most tokens in one decode call.
-        prompt_chunk: most prompt tokens in a decode call while other sequences generate, so that a long prompt
-            does not freeze them.
+        prompt_pause_ms: how long the prompt tokens in a decode call may take while other sequences are under way, so
+            that a long prompt does not freeze them; as many are taken as fit by the speed measured so far, but at
+            least 16.
+        prompt_chunk: the most of them, however quick.
         gpu_layers: layers to put on a GPU; -1 means all. Needs a llama-cpp-python built for it.
         mmap: map the file instead of reading it.
         cache_prompts: keep a finished sequence's cache for prompts that begin alike.
@@ -29,7 +31,8 @@ class LlamaCppEngine(Settings):
     slots: Annotated[int, Field(ge=1, le=64)] = 4
     threads: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=32)] = 512
-    prompt_chunk: Annotated[int, Field(ge=16)] = 128
+    prompt_pause_ms: Annotated[int, Field(ge=1)] = 200
+    prompt_chunk: Annotated[int, Field(ge=16)] = 256
     gpu_layers: Annotated[int, Field(ge=-1)] = 0
     mmap: bool = True
     cache_prompts: bool = True

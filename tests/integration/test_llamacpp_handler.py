@@ -11,11 +11,13 @@ import pytest
 import pytest_asyncio
 
 from serve.errors import InvalidRequest
+from serve.gateway.relay import KeptStream
 from serve.handlers.llamacpp.handler import LlamaCppHandler
+from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.events import Event, ToolCallDelta, Usage
 from serve.protocol.sampling import SamplingDefaults, resolve
 from serve.settings.model import ModelSettings
-from tests.llamacpp import CAPITAL, COUNT, chat, completion, deltas, events_of, loaded, text, usage
+from tests.llamacpp import CAPITAL, COUNT, chat, completion, deltas, events_of, loaded, stream, text, usage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -223,6 +225,41 @@ async def test_a_call_that_the_model_begins_is_right(qwen: LlamaCppHandler) -> N
     [call] = calls(events)
     assert set(json.loads(call.arguments)) == {"on"}
     assert deltas(events)[-1].finish_reason == "tool_calls"
+
+
+ASKED: dict[str, dict[str, Any]] = {
+    "text": {},
+    "two choices": {"n": 2, "temperature": 1, "seed": 5, "max_tokens": 12},
+    "a stop string": {"stop": ["France"]},
+    "logprobs": {"logprobs": True, "top_logprobs": 2, "max_tokens": 5},
+    "an object": {"response_format": {"type": "json_object"}, "max_tokens": 60},
+    "a required call": {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 60},
+    "a call cut short": {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 9},
+    "calls that it may make": {"tools": [WEATHER], "logit_bias": {QWEN_TOOL_CALL: 100}, "max_tokens": 60},
+    "schema beside tools": {
+        "tools": [WEATHER],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "city", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}},
+        },
+        "max_tokens": 60,
+    },
+}
+
+
+@pytest.mark.parametrize("fields", ASKED.values(), ids=ASKED.keys())
+async def test_a_joined_stream_is_the_answer_without_a_stream(qwen: LlamaCppHandler, fields: dict[str, Any]) -> None:
+    request = chat(CAPITAL, **fields)
+    encoder, kept = ChatEncoder("m", request.n, include_usage=False), KeptStream()
+    async for events in stream(qwen, request):
+        kept.feed(encoder.frames(events))
+    collector = ChatCollector("m")
+    collector.add(await events_of(qwen, request))
+    streamed, whole = kept.whole(Usage(0, 0))["choices"], collector.body()["choices"]
+    for choice in [*streamed, *whole]:
+        for call in choice["message"].get("tool_calls", ()):
+            assert call.pop("id").startswith("call_")
+    assert streamed == whole
 
 
 async def test_no_tools_are_shown_when_none_may_be_called(qwen: LlamaCppHandler) -> None:

@@ -18,10 +18,10 @@ from serve.handlers.base import Load
 from serve.handlers.llamacpp import logprobs
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
-from serve.handlers.llamacpp.rate import Rate
+from serve.handlers.llamacpp.rate import Rate, Speed
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
-from serve.handlers.llamacpp.slots import Slot, divide, place, should_wait
+from serve.handlers.llamacpp.slots import Slot, divide, place, prompt_limit, should_wait
 from serve.protocol.events import Event, FinishReason
 from serve.settings.engines import LlamaCppEngine
 
@@ -71,6 +71,7 @@ class Engine:
         self._step_number = 0
         self._failures = 0
         self._rate = Rate()
+        self._prompt_speed = Speed()
         self._outbox: dict[Stream, list[Event]] = {}
         self._errors: dict[Stream, GroupQwenError] = {}
         self.broken: BaseException | None = None
@@ -109,13 +110,17 @@ class Engine:
         running = self._running()
         with self._work:
             queued = list(self._queue)
+        held = sum(slot.held for slot in self._slots)
         return Load(
             slots=len(self._slots),
             active=len(running),
             queued=len(queued),
             queued_tokens=sum(sequence.remaining for sequence in [*running, *queued] if not sequence.generates),
             tokens_per_second=self._rate.per_second(time.monotonic()),
+            prompt_tokens_per_second=self._prompt_speed.per_second,
             memory_bytes=self._model.size + self._context.memory_bytes,
+            # A prefix that sequences share counts for each of them.
+            cache_use=min(1.0, held / (self._settings.context * len(self._slots))),
         )
 
     def close(self) -> None:
@@ -159,18 +164,21 @@ class Engine:
         rows = self._fill_batch()
         if self._context.batch.size == 0:
             return
+        begun = time.monotonic()
         code = self._context.decode()
         if code == NO_ROOM:
             self._make_room()
             return
         if code != 0:
             raise DecodeFailed(f"llama.cpp cannot decode: code {code}")
+        now = time.monotonic()
+        self._prompt_speed.add(sum(count for sequence, count, _ in rows if not sequence.generates), now - begun)
         for sequence, count, _ in rows:
             sequence.done += count
         ready = [(sequence, row) for sequence, _, row in rows if sequence.remaining == 0]
         for sequence, row in ready:
             self._advance(sequence, row)
-        self._rate.add(len(ready), time.monotonic())
+        self._rate.add(len(ready), now)
 
     def _sweep(self) -> None:
         """Take the sequences of requests that are over out of their slots."""
@@ -223,7 +231,9 @@ class Engine:
             ((slot, sequence) for slot, sequence in busy if not sequence.generates),
             key=lambda pair: pair[0].used,
         )
-        limit = self._settings.prompt_chunk if generating else self._settings.batch
+        # A prompt that is alone has nobody to hold up; several get their first tokens one after the other.
+        alone = not generating and len(prompting) == 1
+        limit = self._settings.batch if alone else self._prompt_limit()
         budget = min(limit, batch.capacity - len(generating))
         shares = divide([sequence.remaining for _, sequence in prompting], budget)
         rows = []
@@ -233,6 +243,10 @@ class Engine:
                 row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole)
                 rows.append((sequence, count, row))
         return rows
+
+    def _prompt_limit(self) -> int:
+        pause = self._settings.prompt_pause_ms / 1000
+        return prompt_limit(self._settings.prompt_chunk, pause, self._prompt_speed.per_second)
 
     def _advance(self, sequence: Sequence, row: int) -> None:
         """Sample the next token of ``sequence``, and end it if that was its last."""

@@ -1,4 +1,4 @@
-"""Events a second over the last seconds, counted by one thread and read by another."""
+"""How quickly an engine works, counted by one thread and read by another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ WINDOW = 10
 
 
 class Rate:
-    """Counts in one bucket a second; each is one list element, so that a reader sees whole ones."""
+    """Events a second, busy or not. Counts in one bucket a second; each is one list element, so that a reader sees
+    whole ones."""
 
     def __init__(self) -> None:
         self._buckets = [(-1, 0)] * (WINDOW + 1)
@@ -22,3 +23,26 @@ class Rate:
     def per_second(self, now: float) -> float:
         """The average up to ``now``."""
         return sum(total for stamp, total in self._buckets if now - WINDOW <= stamp <= now) / WINDOW
+
+
+#: What the newest measurement weighs in the average.
+_NEWEST = 0.2
+#: Smaller counts say more about the overhead of a step than about the speed.
+_FEWEST = 16
+
+
+class Speed:
+    """Tokens a second of busy time, as a moving average over steps.
+
+    Attributes:
+        per_second: the average; 0 before the first measurement.
+    """
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """Take a step that processed ``count`` tokens in ``seconds``."""
+        if count >= _FEWEST and seconds > 0:
+            speed = count / seconds
+            self.per_second = speed if not self.per_second else self.per_second + _NEWEST * (speed - self.per_second)

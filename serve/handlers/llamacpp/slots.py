@@ -14,6 +14,10 @@ from serve.handlers.llamacpp.sequence import Sequence
 #: A prompt waits for another one in progress when that saves it more tokens than this.
 WORTH_WAITING = 32
 
+#: Prompts get on by this many tokens a step, however slow the machine is.
+SMALLEST_CHUNK = 16
+_UNMEASURED_CHUNK = 64
+
 
 @dataclass(slots=True, eq=False)
 class Slot:
@@ -30,6 +34,12 @@ class Slot:
     sequence: Sequence | None = None
     cached: array[int] = field(default_factory=lambda: array("i"))
     used: int = 0
+
+    @property
+    def held(self) -> int:
+        """How many tokens it has in the cache."""
+        sequence = self.sequence  # The engine's thread may take it away meanwhile.
+        return len(self.cached) if sequence is None else sequence.done
 
     def shared_with(self, tokens: array[int]) -> int:
         """How many of ``tokens``, from the first, are in this slot's cache."""
@@ -98,6 +108,19 @@ def should_wait(sequence: Sequence, running: Iterable[Sequence], *, across_reque
         if across_requests and common_prefix(other.tokens, sequence.tokens) > other.done + WORTH_WAITING:
             return True
     return False
+
+
+def prompt_limit(most: int, pause: float, tokens_per_second: float) -> int:
+    """How many prompt tokens may join a step while others generate.
+
+    Args:
+        most: the largest number wanted.
+        pause: seconds that they may take.
+        tokens_per_second: how quickly prompts were processed so far; 0 when that is not known yet.
+    """
+    if tokens_per_second == 0:
+        return min(most, _UNMEASURED_CHUNK)
+    return max(SMALLEST_CHUNK, min(most, int(pause * tokens_per_second)))
 
 
 def divide(remaining: Items[int], budget: int) -> list[int]:

@@ -8,10 +8,21 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.settings.model import ModelSettings
 from tests.group import Group, echo, gateway
 from tests.load import Load, stream
 
 RULES = {"rules": [{"name": "code", "when": {"code": True}, "models": ["second"]}], "default": ["first"]}
+GROWING = {
+    "min_replicas": 1,
+    "initial_replicas": 1,
+    "max_replicas": 2,
+    "target_ongoing_requests": 2,
+    "upscale_delay_s": 1,
+    "downscale_delay_s": 2,
+    "metrics_interval_s": 0.5,
+    "look_back_period_s": 2,
+}
 
 
 async def test_new_sampling_defaults_and_rules_restart_nothing_and_lose_no_request(group: Group) -> None:
@@ -62,17 +73,7 @@ async def test_a_rule_that_names_code_sends_code_to_its_model(group: Group) -> N
 
 @pytest.mark.timeout(240)
 async def test_a_model_grows_under_load_and_shrinks_when_idle_and_loses_no_request(group: Group) -> None:
-    scaling = {
-        "min_replicas": 1,
-        "initial_replicas": 1,
-        "max_replicas": 2,
-        "target_ongoing_requests": 2,
-        "upscale_delay_s": 1,
-        "downscale_delay_s": 2,
-        "metrics_interval_s": 0.5,
-        "look_back_period_s": 2,
-    }
-    model = echo("first", deployment={"autoscaling_config": scaling}, tokens=50, token_ms=20)
+    model = echo("first", deployment={"autoscaling_config": GROWING}, tokens=50, token_ms=20)
     await asyncio.to_thread(group.deploy, gateway(), model)
     [first] = group.replicas("first")
     async with Load(group.url, "first", 8) as load:
@@ -82,6 +83,21 @@ async def test_a_model_grows_under_load_and_shrinks_when_idle_and_loses_no_reque
     async with Load(group.url, "first", 1) as rest:
         await asyncio.to_thread(group.until, lambda: len(group.replicas("first")) == 1, "one replica")
     assert [one for one in load.finished + rest.finished if not one.whole] == []
+
+
+@pytest.mark.timeout(240)
+async def test_one_request_with_many_choices_makes_a_model_grow(
+    group: Group, smollm2_settings: ModelSettings
+) -> None:
+    scaling = {**GROWING, "policy": {"policy_function": "serve.replica.scaling:EngineLoad"}}
+    model = echo("first", deployment={"autoscaling_config": scaling})
+    model["args"] = {**smollm2_settings.model_dump(exclude_none=True), "id": "first", "engine": {"slots": 8}}
+    await asyncio.to_thread(group.deploy, gateway(), model)
+    assert len(group.replicas("first")) == 1
+    # One request: by Serve's own policy, which counts requests, one replica would do.
+    async with Load(group.url, "first", 1, n=8, max_tokens=400) as load:
+        await asyncio.to_thread(group.until, lambda: len(group.replicas("first")) == 2, "two replicas")
+    assert all(one.whole for one in load.finished)
 
 
 async def test_a_config_that_a_model_cannot_take_leaves_the_old_behaviour(group: Group) -> None:

@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def test_the_group_under_test_is_a_right_config_with_every_echo_model() -> None:
-    checked = check(group.config(8100))
+    checked = check(group.echo_config(8100))
     assert [model.id for model in checked.models] == list(echo.MODELS)
     assert checked.file.http_options.port == 8100
     assert checked.gateway.access_log

@@ -126,6 +126,16 @@ async def test_an_unknown_address_and_a_wrong_method_are_openai_errors(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(CHAT, "POST"), ("/v1/models", "GET, HEAD"), ("/v1/conversations/chatcmpl-1", "DELETE, GET, HEAD, POST")],
+)
+async def test_a_wrong_method_is_told_which_ones_the_address_takes(one: Group, path: str, allowed: str) -> None:
+    answer = await ask(one, "PUT", path)
+    assert answer.headers["allow"] == allowed
+    assert allowed in answer.json()["error"]["message"]
+
+
 async def test_the_access_log_has_one_line_a_request_with_what_operators_need(one: Group, lines: Lines) -> None:
     key = await one.store.keys.create("test", ["inference"], None, None)
     await ask(one, "POST", CHAT, authorization=f"Bearer {key.secret}")

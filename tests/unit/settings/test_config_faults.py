@@ -256,6 +256,8 @@ def test_a_key_that_is_no_text_is_refused(key: object) -> None:
         (b"applications: !!python/object/apply:os.system [ls]", "this is not valid YAML"),
         (b"a: 1\n---\nb: 2\n", "this is not valid YAML"),
         (b"[" * 5000, "this is not valid YAML"),
+        (b"applications: []\napplications: [1]\n", "line 2 states the key 'applications' a second time"),
+        (b"a:\n  - {b: 1, b: 2}\n", "line 2 states the key 'b' a second time"),
         (b"created: 2026-13-45", "this is not valid YAML"),
     ],
 )
