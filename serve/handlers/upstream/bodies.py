@@ -47,6 +47,10 @@ def chat_body(request: ChatRequest, sampling: Sampling, engine: UpstreamEngine) 
     body = _passed(request)
     if not can.reasoning:
         body.pop("reasoning_effort", None)
+    if not request.tools:
+        # Harmless here, and an error over there.
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            body.pop(name, None)
     _with_types(body)
     if sampling.max_tokens is not None:
         body[engine.max_tokens_field] = sampling.max_tokens

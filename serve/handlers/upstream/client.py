@@ -88,10 +88,7 @@ class Client:
             except _Retryable as failure:
                 attempt += 1
                 pause = self._pause(attempt, failure.retry_after)
-                logger.warning(
-                    "a request to the server failed before its first byte",
-                    extra={"model": self._model, "attempt": attempt, "status": failure.error.status},
-                )
+                self.note(failure.error, failure.__cause__, attempt)
                 if pause is None or self.breaker.open or self._loop.time() + pause >= deadline:
                     raise failure.error from failure.__cause__
             finally:
@@ -99,6 +96,12 @@ class Client:
                 if not call.begun:
                     call.given_up()
             await asyncio.sleep(pause)
+
+    def note(self, error: GroupQwenError, cause: BaseException | None, attempt: int = 1) -> None:
+        """Log a failure of the server, without its words, which may repeat a prompt."""
+        reason = None if cause is None else f"{type(cause).__name__}: {cause}"[:300]
+        about = {"model": self._model, "status": error.status, "code": error.code, "attempt": attempt}
+        logger.warning("the server behind a model failed", extra={**about, "reason": reason})
 
     def _enter(self) -> Call:
         try:
@@ -133,23 +136,28 @@ class Client:
                 raise aiohttp.ClientPayloadError("no body")
             return Answer(self, response, first, call, deadline)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            call.failed()
-            raise faults.failed("cannot be trusted: its TLS certificate or protocol is refused") from error
+            raise self._failed(
+                call, faults.failed("has a TLS certificate or protocol that is refused"), error
+            ) from error
         except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError) as error:
             call.failed()
             raise _Retryable(faults.timeout("does not take connections in time")) from error
         except aiohttp.ClientResponseError as error:
-            call.failed()
-            raise faults.failed("does not speak HTTP as it should") from error
+            raise self._failed(call, faults.failed("does not speak HTTP as it should"), error) from error
         except _LOST as error:
             call.failed()
             raise _Retryable(faults.failed("cannot be reached, or closed the connection")) from error
         except TimeoutError as error:
-            call.failed()
-            raise faults.timeout("sent no answer in time") from error
+            raise self._failed(call, faults.timeout("sent no answer in time"), error) from error
         finally:
             if response is not None and not call.begun:
                 response.close()
+
+    def _failed(self, call: Call, error: UpstreamFailed, cause: BaseException) -> UpstreamFailed:
+        """``error``, counted and logged."""
+        call.failed()
+        self.note(error, cause)
+        return error
 
     async def _refused(self, response: aiohttp.ClientResponse, call: Call) -> None:
         """Raise the error that a status other than 200 is."""
@@ -202,7 +210,9 @@ class Answer:
         if encoding != "identity" or not (self.is_stream or kind.endswith("json")):
             call.failed()
             what = kind if encoding == "identity" else f"{encoding} encoding, which was not asked for"
-            raise client.faults.failed(f"answered with {what[:100]}")
+            fault = client.faults.failed(f"answered with {what[:100]}")
+            client.note(fault, None)
+            raise fault
         call.answering()
         self._client = client
         self._response = response
@@ -241,15 +251,13 @@ class Answer:
         except (TimeoutError, *_LOST):
             return  # The answer is whole; its connection is closed with it.
 
-    def broken(self, what: str) -> UpstreamFailed:
-        """The error of an answer that cannot be used, counted against the server."""
-        self._call.failed()
-        return self._client.faults.failed(what)
+    def broken(self, what: str, cause: BaseException | None = None) -> UpstreamFailed:
+        """The error of an answer that cannot be used, counted against the server and logged."""
+        return self._failed(self._client.faults.failed(what), cause)
 
     def error(self, error: object) -> UpstreamFailed:
-        """The error of an answer that is an error object, counted against the server."""
-        self._call.failed()
-        return self._client.faults.of_stream(error)
+        """The error of an answer that is an error object, counted against the server and logged."""
+        return self._failed(self._client.faults.of_stream(error), None)
 
     def close(self) -> None:
         """Let go of the answer; what has not come yet is cut off at once."""
@@ -264,10 +272,15 @@ class Answer:
             async with asyncio.timeout(wait):
                 return await _some(self._response.content)
         except TimeoutError as error:
-            self._call.failed()
-            raise self._client.faults.timeout("stopped in the middle of its answer") from error
+            fault = self._client.faults.timeout("stopped in the middle of its answer")
+            raise self._failed(fault, error) from error
         except _LOST as error:
-            raise self.broken("broke its answer off") from error
+            raise self.broken("broke its answer off", error) from error
+
+    def _failed(self, error: UpstreamFailed, cause: BaseException | None) -> UpstreamFailed:
+        self._call.failed()
+        self._client.note(error, cause)
+        return error
 
 
 async def _some(content: aiohttp.StreamReader) -> bytes:

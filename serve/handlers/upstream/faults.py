@@ -14,6 +14,7 @@ from serve.handlers.upstream.key import Key
 _LONGEST = 500
 #: What the client's request is to blame for.
 _REQUEST = frozenset({400, 404, 413, 422})
+_A_DAY = 86_400.0
 _RETRIED = frozenset({408, 429, *range(500, 600)})
 
 
@@ -34,12 +35,12 @@ class Faults:
 
     def of_stream(self, error: object) -> UpstreamFailed:
         """An error object where an answer was expected."""
-        text = self._text(orjson.dumps({"error": error}))[0]
+        text = self._text({"error": error})[0]
         return self.failed(f"broke its answer off with an error: {text}" if text else "broke its answer off")
 
     def of_status(self, status: int, body: bytes, retry_after: float | None) -> GroupQwenError:
         """An answer that is none."""
-        text, code, param = self._text(body)
+        text, code, param = self._text(_parsed(body))
         told = f": {text}" if text else ""
         if status in _REQUEST:
             return InvalidRequest(text or f"{self._server} answered {status}.", code=code, param=param)
@@ -61,13 +62,8 @@ class Faults:
             return self.failed(f"answered {status}, and redirects are not followed; base_url is wrong")
         return self.failed(f"answered {status}{told}")
 
-    def _text(self, body: bytes) -> tuple[str, str | None, str | None]:
-        """Message, code and parameter of an OpenAI error object; empty where there is none. Other bodies (a proxy's
-        web page) are not shown."""
-        try:
-            found = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return "", None, None
+    def _text(self, found: object) -> tuple[str, str | None, str | None]:
+        """Message, code and parameter of an OpenAI error object; empty where there is none."""
         # Some servers send the object itself, or a text in its place.
         error = found.get("error", found) if isinstance(found, dict) else None
         if isinstance(error, str):
@@ -77,6 +73,14 @@ class Faults:
         message, code, param = (error.get(name) for name in ("message", "code", "param"))
         text = self._key.hidden(" ".join(message.split())) if isinstance(message, str) else ""
         return text[:_LONGEST], _word(code), _word(param)
+
+
+def _parsed(body: bytes) -> object:
+    """The JSON in an error's body; none in others, such as the web page of a proxy, which are not shown."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _word(value: object) -> str | None:
@@ -89,12 +93,13 @@ def is_retried(status: int) -> bool:
 
 
 def seconds_in(retry_after: str | None) -> float | None:
-    """A ``Retry-After`` header as seconds from now: a number of them, or a date; none where it says nothing."""
+    """A ``Retry-After`` header as seconds from now, at most a day: a number of them, or a date; none where it says
+    nothing."""
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():
-        return float(retry_after)
+        return min(_A_DAY, float(retry_after))
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return min(_A_DAY, max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time()))
     except (ValueError, OverflowError):
         return None

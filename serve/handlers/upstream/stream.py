@@ -92,7 +92,7 @@ def _read(answer: Answer, events: Events, data: bytes) -> list[Event]:
             raise answer.error(chunk.error)
         return events.add(chunk)
     except ValueError as error:
-        raise answer.broken("sent an answer that is not in OpenAI's form") from error
+        raise answer.broken("sent an answer that is not in OpenAI's form", error) from error
 
 
 def vectors_of(answer: Answer, body: bytes, count: int, dimensions: int | None) -> Embeddings:
@@ -108,7 +108,7 @@ def vectors_of(answer: Answer, body: bytes, count: int, dimensions: int | None) 
     try:
         found = EmbeddingAnswer.model_validate_json(body)
     except ValidationError as error:
-        raise answer.broken("sent an answer that is not in OpenAI's form") from error
+        raise answer.broken("sent an answer that is not in OpenAI's form", error) from error
     if found.error is not None:
         raise answer.error(found.error)
     data = found.data or []

@@ -200,6 +200,10 @@ NOT_AN_ANSWER: dict[str, tuple[Answer, str]] = {
     "no JSON": (whole(b"nonsense"), "not in OpenAI's form"),
     "no choices": (whole({"choices": []}), "sent no answer"),
     "an end and nothing else": (stream(DONE), "sent no answer"),
+    "an error with a huge number": (
+        whole(b'{"error": {"message": "No.", "code": 99999999999999999999999}}'),
+        "error: No.",
+    ),
     "an error with status 200": (whole({"error": {"message": "No."}}), "error: No."),
     "a redirect": (whole({}, status=302, location="http://127.0.0.1:1/"), "redirects are not followed"),
     "another status": (whole({"error": "Pay first."}, status=402), "answered 402: Pay first."),

@@ -30,7 +30,10 @@ from tests.unit.handlers.upstream_server import (
     HELLO_EVENTS,
     QUICK,
     Answer,
+    broken_off,
     chat,
+    chunk,
+    data,
     error,
     events,
     loaded,
@@ -141,7 +144,8 @@ async def test_the_time_that_a_server_names_is_waited_before_the_next_try() -> N
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [(None, None), ("12", 12.0), (" 3 ", 3.0), ("soon", None), ("-5", None), ("", None)]
+    ("header", "seconds"),
+    [(None, None), ("12", 12.0), ("9" * 400, 86_400.0), (" 3 ", 3.0), ("soon", None), ("-5", None), ("", None)],
 )
 def test_retry_after_is_a_number_of_seconds(header: str | None, seconds: float | None) -> None:
     assert seconds_in(header) == seconds
@@ -380,18 +384,31 @@ async def test_connections_are_kept_between_requests() -> None:
         assert len(server.asked) == 3
 
 
+async def test_why_an_answer_broke_off_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair(broken_off(data(chunk("a")))) as (_, handler):
+        with pytest.raises(UpstreamFailed):
+            await events(handler)
+    (record,) = [record for record in caplog.records if record.name.startswith("serve")]
+    assert (vars(record)["model"], vars(record)["status"]) == ("m", 502)
+    assert "ClientPayloadError" in vars(record)["reason"]
+
+
 async def test_no_prompt_and_no_key_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTHER_KEY", "sk-hunter2")
     caplog.set_level(logging.DEBUG)
     request = chat(messages=[{"role": "user", "content": "a private matter"}])
-    async with pair(error(503, "a private matter"), error(503), GOOD, key_env="OTHER_KEY") as (_, handler):
+    async with pair(error(503, "a private matter"), error(503), GOOD, key_env="OTHER_KEY") as (server, handler):
         async for _ in handler.chat(request, sampling(request)):
             pass
+        for frame in (b'data: {"choices": "a private matter"}\n\n', b"data: {a private matter\n\n"):
+            server.then(stream(frame))
+            with pytest.raises(UpstreamFailed):
+                await events(handler)
     lines = " ".join(
         f"{record.getMessage()} {vars(record)}" for record in caplog.records if record.name.startswith("serve")
     )
-    assert "failed before its first byte" in lines
+    assert "the server behind a model failed" in lines
     assert "hunter2" not in lines
     assert "private" not in lines

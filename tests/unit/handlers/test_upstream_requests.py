@@ -114,6 +114,11 @@ async def test_a_type_that_a_client_has_left_out_is_added() -> None:
     assert body["tools"][0]["type"] == body["tool_choice"]["type"] == "function"
 
 
+async def test_what_is_about_tools_is_left_out_where_there_are_none() -> None:
+    body = await sent(chat(tools=[], tool_choice="auto", parallel_tool_calls=True))
+    assert body.keys().isdisjoint({"tools", "tool_choice", "parallel_tool_calls"})
+
+
 async def test_a_system_prompt_of_the_config_is_sent_as_well() -> None:
     body = await sent(with_system_prompt(chat(), "Be brief."))
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
