@@ -24,6 +24,19 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKPRESSURE = {"status_code": 429, "retry_after_s": 1}
+#: The scaling of a model that sleeps at first, and again soon after its last request.
+SLEEPS: Json = {
+    "autoscaling_config": {
+        "min_replicas": 0,
+        "initial_replicas": 0,
+        "max_replicas": 1,
+        "target_ongoing_requests": 8,
+        "upscale_delay_s": 1,
+        "downscale_delay_s": 2,
+        "metrics_interval_s": 0.5,
+        "look_back_period_s": 2,
+    }
+}
 
 
 def gateway(**user_config: Any) -> Json:

@@ -175,6 +175,8 @@ class Resident:
             finally:
                 self._capabilities = capabilities
                 if self.state != "loaded":
+                    if self.state == "loading":
+                        await self._unload()
                     self.state = "resting"
                 self._used = time.monotonic()
                 await self._sync()
@@ -202,11 +204,14 @@ class Resident:
             self._capabilities = self.handler.capabilities
             self.state = "unloading"
             await self._sync()
-            await self.handler.unload()
-            return_memory()
+            await self._unload()
             self.state = "resting"
             logger.info("model unloaded to make room", extra={"model": self._model, "freed": self._need.model})
             await self._sync()
+
+    async def _unload(self) -> None:
+        await self.handler.unload()
+        return_memory()
 
     async def _sync(self, wait: float = 0) -> Reply:
         """Say what is and hear what is to be done. What a lost ledger does not hear is in the next call, too."""

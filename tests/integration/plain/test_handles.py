@@ -10,7 +10,7 @@ import httpx
 import pytest
 import websockets
 
-from tests.group import Group, config, echo, gateway, running_group
+from tests.group import SLEEPS, Group, config, echo, gateway, running_group
 from tests.load import stream
 
 PORT = 8012
@@ -20,7 +20,8 @@ PLAIN_SERVE = {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
 @pytest.fixture(scope="module")
 def plain_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     home = tmp_path_factory.mktemp("plain")
-    applications = [gateway(), echo("quick"), echo("slow", tokens=1000, token_ms=20)]
+    sleeper = echo("sleeper", deployment=SLEEPS)
+    applications = [gateway(), echo("quick"), echo("slow", tokens=1000, token_ms=20), sleeper]
     with running_group(home, config(*applications, port=PORT), **PLAIN_SERVE) as running:
         yield running
 
@@ -69,3 +70,11 @@ async def test_the_websocket_works_here_too(plain_group: Group) -> None:
         while not messages or messages[-1]["type"] == "chunk":
             messages.append(json.loads(await asyncio.wait_for(socket.recv(), 30)))
         assert messages[-1] == {"type": "done", "id": "a"}
+
+
+async def test_a_sleeping_model_is_woken_here_too(plain_group: Group) -> None:
+    assert plain_group.models()["sleeper"] == "asleep"
+    async with httpx.AsyncClient(base_url=plain_group.url, timeout=60) as client:
+        found = await asyncio.gather(*(stream(client, "sleeper") for _ in range(3)))
+    assert [one.error for one in found if not one.whole] == []
+    assert len(plain_group.replicas("sleeper")) == 1

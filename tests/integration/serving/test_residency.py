@@ -10,20 +10,8 @@ import psutil
 import pytest
 
 from serve.settings.model import ModelSettings
-from tests.group import BACKPRESSURE, Group, echo, gateway
+from tests.group import BACKPRESSURE, SLEEPS, Group, echo, gateway
 from tests.load import stream
-
-SCALING = {
-    "min_replicas": 0,
-    "initial_replicas": 0,
-    "max_replicas": 1,
-    "target_ongoing_requests": 8,
-    "upscale_delay_s": 1,
-    "downscale_delay_s": 2,
-    "metrics_interval_s": 0.5,
-    "look_back_period_s": 2,
-}
-SLEEPS = {"autoscaling_config": SCALING}
 
 
 async def deploy(group: Group, *applications: Any, states: dict[str, str]) -> None:

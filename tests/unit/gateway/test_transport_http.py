@@ -87,6 +87,18 @@ async def test_a_connection_is_used_again_when_its_answer_was_taken_whole() -> N
         assert proxy.connections == 1
 
 
+async def test_a_renewed_transport_asks_over_a_new_connection_and_keeps_answers_under_way() -> None:
+    async with proxied(plain(), chunked(b"a", b"b"), plain()) as (proxy, transport):
+        await whole(transport)
+        under_way = await ask(transport)
+        transport.renew()
+        assert await under_way.body() == b"ab"
+        under_way.close()
+        transport.renew()
+        await whole(transport)
+        assert proxy.connections == 2
+
+
 async def test_requests_at_once_have_a_connection_each() -> None:
     async with proxied(plain(b"1"), plain(b"2"), plain(b"3")) as (proxy, transport):
         answers = await asyncio.gather(*(whole(transport) for _ in range(3)))

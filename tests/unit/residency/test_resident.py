@@ -160,6 +160,7 @@ async def test_a_model_that_cannot_be_loaded_holds_nothing_and_may_be_tried_agai
     with pytest.raises(OSError, match="the file is gone"):
         await one.load()
     assert (one.state, [report.state for report in node.desk.reports()]) == ("resting", ["resting"])
+    assert handler.unloads == 1
     handler.failure = None
     await one.load()
     assert one.state == "loaded"
