@@ -95,15 +95,8 @@ def rival(settings: ModelSettings, checkpoint: Path, port: int, folder: Path) ->
     require_free(port, "vllm serve")
     assert isinstance(settings.engine, VllmEngine)
     arguments = engine_arguments(settings.id, checkpoint, settings.engine, settings.max_queued)
-    command = [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.cli.main",
-        "serve",
-        arguments.pop("model"),
-        "--port",
-        str(port),
-    ]
+    # What `vllm serve` runs; that command itself wants a distribution called "vllm".
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         match value:
@@ -118,7 +111,7 @@ def rival(settings: ModelSettings, checkpoint: Path, port: int, folder: Path) ->
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     base = f"http://127.0.0.1:{port}"
     log = folder / "vllm.log"
-    with server("vllm serve", [*command, "--host", "127.0.0.1"], f"{base}/health", log, environment):
+    with server("vllm serve", command, f"{base}/health", log, environment):
         yield f"{base}/v1"
 
 

@@ -63,4 +63,6 @@ def make_importable(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     spec = importlib.util.spec_from_file_location("torchvision_site", folder / "sitecustomize.py")
     assert spec is not None and spec.loader is not None
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    # Kept, because torch forgets declarations when the object that made them is gone.
+    sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])

@@ -114,6 +114,7 @@ class VllmHandler(Handler):
             )
         await asyncio.to_thread(self._check_adapter, folder)
         if (reason := await library.add_adapter(self._adapter(name), folder)) is not None:
+            await library.check()  # a dead engine is no fault of the adapter
             raise AdapterRefused(reason)
         self._adapters.add(name)
         logger.info("adapter loaded", extra={"model": self.settings.id, "adapter": name})
