@@ -25,7 +25,16 @@ Keep = Callable[[Json], Awaitable[None]]
 #: Takes the prompt and completion tokens of a finished answer.
 Count = Callable[[int, int], None]
 
-_PASSED = frozenset({b"content-type", b"cache-control", b"x-accel-buffering", b"retry-after", b"x-groupqwen-model"})
+_PASSED = frozenset(
+    {
+        b"content-type",
+        b"cache-control",
+        b"x-accel-buffering",
+        b"retry-after",
+        b"x-groupqwen-model",
+        b"x-groupqwen-error",
+    }
+)
 
 
 async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, keep: Keep | None) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from serve.adapters.errors import BadAdapter, RegistryError, StorageFailed, WrongFiles
 from serve.adapters.files import (
@@ -44,6 +45,9 @@ _LOAD_SECONDS = 120.0
 #: What failed for a reason that may pass is tried again after so long.
 _RETRY_SECONDS = 5.0
 _UNUSED_COPY_DAYS = 30.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +129,7 @@ class Adapters:
         self._behaviour = ModelUserConfig()
         self._entries: dict[str, Entry] = {}
         self._old: list[Version] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="adapters")
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._looked_at = float("-inf")
@@ -140,6 +145,7 @@ class Adapters:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
     def alive(self) -> bool:
@@ -208,12 +214,15 @@ class Adapters:
         if entry.serving:
             return entry.serving
         if entry.state == "refused":
-            raise AdapterRefused(f"The adapter '{self._model}:{name}' was refused: {entry.reason}.")
+            raise AdapterRefused(f"The adapter '{self._model}:{name}' was refused: {entry.reason.rstrip('.')}.")
         raise AdapterLoading(self._model, name)
 
     async def _run(self) -> None:
         """Look, load what is new, remove what is old, sleep; for ever."""
-        await asyncio.to_thread(remove_unused, self._copies, _UNUSED_COPY_DAYS)
+        try:
+            await self._on_storage(remove_unused, self._copies, _UNUSED_COPY_DAYS)
+        except OSError:
+            logger.warning("old copies of adapters could not be removed", exc_info=True)
         while True:
             self._wake.clear()
             try:
@@ -230,6 +239,10 @@ class Adapters:
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._wake.wait()
 
+    async def _on_storage(self, work: Callable[P, R], *arguments: P.args, **_: P.kwargs) -> R:
+        """Do something that storage may hang in, on the one thread for that; requests need the others."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
     async def _look(self, *, unless_since: float = float("inf")) -> None:
         """See what is wanted now, unless somebody has looked since. What cannot be asked stays as it was."""
         async with self._looking:
@@ -238,7 +251,7 @@ class Adapters:
             self._looked_at = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
-                    wanted = await asyncio.to_thread(self._wanted, self._behaviour)
+                    wanted = await self._on_storage(self._wanted, self._behaviour)
             except (RegistryError, TimeoutError) as failure:
                 fault = str(failure) or "the storage does not answer"
                 if fault != self._fault:
@@ -258,8 +271,9 @@ class Adapters:
         """What the registry and the config say; on a thread."""
         found: dict[str, Wanted] = {}
         for one in self._registry.list(self._model) if behaviour.adapter_registry else ():
-            if one.may_pass and one.name in self._entries:
-                found[one.name] = self._entries[one.name].wanted
+            before = self._entries.get(one.name)
+            if one.may_pass and before:
+                found[one.name] = before.wanted
                 continue
             manifest = one.manifest
             folder = self._registry.folder(manifest) if manifest else self._registry.root
@@ -272,7 +286,8 @@ class Adapters:
                 found[source.name] = Wanted(source.name, folder, (str(folder), marks))
             except StorageFailed as failure:
                 fault = Wanted(source.name, folder, str(failure), fault=str(failure))
-                found[source.name] = self._entries[source.name].wanted if source.name in self._entries else fault
+                before = self._entries.get(source.name)
+                found[source.name] = before.wanted if before else fault
         return found
 
     def _next(self) -> Entry | None:
@@ -291,10 +306,11 @@ class Adapters:
         done = await self._added(wanted)
         log = {"model": self._model, "adapter": wanted.name}
         if isinstance(done, _Failure):
-            self._retire(entry)
             entry.reason = done.reason
-            if done.may_pass:
+            if done.may_pass:  # What was served before goes on.
                 entry.retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            else:
+                self._retire(entry)
             logger.warning("an adapter was refused", extra={**log, "reason": done.reason})
             return
         before, entry.serving, entry.reason = entry.serving, done, ""
@@ -308,7 +324,7 @@ class Adapters:
         """``wanted`` loaded into the handler, or why not."""
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                version, folder = await asyncio.to_thread(self._copy, wanted)
+                version, folder = await self._on_storage(self._copy, wanted)
                 key = f"{wanted.name}@{version}"
                 known = [entry.serving for entry in self._entries.values() if entry.serving]
                 for one in [*known, *self._old]:

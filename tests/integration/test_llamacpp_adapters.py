@@ -43,7 +43,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smollm2_settings: M
     monkeypatch.setattr(
         "serve.handlers.llamacpp.handler.model_folder", lambda model, root: tmp_path / "models" / model
     )
-    return [random_adapter(tmp_path / f"peft-{seed}", seed=seed, size=0.15) for seed in range(3)]
+    return [random_adapter(tmp_path / f"peft-{seed}", seed=seed) for seed in range(3)]
 
 
 @pytest_asyncio.fixture

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -316,3 +317,34 @@ async def test_many_adapters_come_and_go_under_requests(replica: Kept) -> None:
     await replica.until(lambda: not replica.handler.has)
     stop.set()
     await asyncio.gather(*asking)
+
+
+async def test_what_was_served_goes_on_while_a_new_content_cannot_be_read(
+    replica: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
+    first = replica.publish("a", 1)
+    await replica.until(lambda: replica.states() == {"a": "ready"})
+    second = replica.registry.publish(Base(model="m"), "a", replica.source(2))
+    weights = replica.registry.folder(second) / WEIGHTS
+    weights.rename(weights.with_suffix(".away"))
+    await replica.until(lambda: "missing" in replica.adapters.info()[0]["reason"])
+    async with replica.adapters.using("a") as key:
+        assert key == first
+    weights.with_suffix(".away").rename(weights)
+    await replica.until(lambda: list(replica.handler.has) == [f"a@{second.version}"])
+
+
+async def test_storage_that_hangs_holds_up_nothing_else(replica: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica.publish("a")
+    await replica.until(lambda: replica.states() == {"a": "ready"})
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    released = Event()
+    monkeypatch.setattr(replica.registry, "list", lambda model: released.wait(20))
+    await replica.until(lambda: "does not answer" in replica.adapters._fault)
+    async with replica.adapters.using("a"):
+        assert await asyncio.to_thread(lambda: "another thread is free")
+    with pytest.raises(Unavailable):
+        async with replica.adapters.using("b"):
+            pass
+    released.set()
