@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from serve.errors import GroupQwenError, ModelLost, Unavailable
 from serve.gateway.relay import KeptStream, relay, usage_in
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
+from serve.gateway.transport.base import Answer, RawHeaders
 from serve.protocol.chat import ChatCollector, ChatEncoder, usage_body
 from serve.protocol.events import Delta, Usage
 from serve.protocol.sse import DONE
@@ -146,21 +144,3 @@ def test_a_stream_of_nothing_adds_up_to_no_choice() -> None:
     stream = KeptStream()
     stream.feed(b'data: {"id": "a", "created": 5, "model": "m", "choices": []}\n\n')
     assert stream.whole(Usage(1, 0))["choices"] == []
-
-
-def refusal(error: GroupQwenError) -> Parts:
-    """An error as a replica answers it."""
-    answer = Parts(orjson.dumps(error.body()), headers=[(b"content-type", b"application/json")])
-    answer.status = error.status
-    return answer
-
-
-async def test_a_dead_engine_is_a_lost_replica_and_the_client_sees_nothing_of_it() -> None:
-    with pytest.raises(ReplicaLost) as raised:
-        await relayed(refusal(ModelLost("m")))
-    assert not raised.value.begun
-
-
-async def test_another_503_goes_to_the_client() -> None:
-    sent, counts = await relayed(refusal(Unavailable("not now")))
-    assert (sent[0]["status"], counts) == (503, [])
