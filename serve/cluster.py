@@ -14,6 +14,7 @@ from ray import serve as ray_serve
 from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
 MODEL_DEPLOYMENT = "Model"
 
@@ -99,24 +100,37 @@ def _http_address() -> tuple[str, int]:
     return options.host or "0.0.0.0", options.port  # noqa: S104 - what Serve does when no host is set
 
 
-async def wake(model_id: str, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """Ask a model that has no replica something, so that Serve starts one, and wait until it has answered.
+class Waker:
+    """Wakes models that have no replica."""
 
-    A call through a handle waits in this process's router, which tells Serve's controller at once; a request over
-    HTTP would not reach anyone.
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
 
-    Raises:
-        WakeFailed: Serve could not start it.
-    """
-    pieces = model_handle(model_id).ask.remote(method, path, headers, b"")
-    try:
-        async for _ in pieces:
-            pass
-    except (RayError, RayServeException) as error:
-        raise WakeFailed(str(error)) from error
-    except asyncio.CancelledError:
-        pieces.cancel()
-        raise
+    async def wake(self, model_id: str, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+        """Ask a model something, so that Serve starts a replica, and wait until it has answered.
+
+        A call through a handle waits in this process's router, which tells Serve's controller at once; a request over
+        HTTP would not reach anyone.
+
+        Raises:
+            WakeFailed: Serve could not start it.
+        """
+        # A new handle each time: the first report of a handle has the call that waits now, later ones have what was
+        # recorded up to metrics_interval_s ago. The one before reports that nothing waits until it is replaced.
+        before = self._handles.get(model_id)
+        handle = self._handles[model_id] = DeploymentHandle(MODEL_DEPLOYMENT, model_id)
+        pieces = handle.options(stream=True).ask.remote(method, path, headers, b"")
+        try:
+            async for _ in pieces:
+                pass
+        except (RayError, RayServeException) as error:
+            raise WakeFailed(str(error)) from error
+        except asyncio.CancelledError:
+            pieces.cancel()
+            raise
+        finally:
+            if before is not None:
+                await before.shutdown_async()
 
 
 def model_handle(model_id: str) -> Any:  # noqa: ANN401 - Ray's handle is not typed

@@ -9,7 +9,7 @@ from ray import serve as ray_serve
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from serve.cluster import http_address
+from serve.cluster import Waker, http_address
 from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
@@ -69,7 +69,7 @@ class Gateway:
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
-        self._waking = Waking(self._members, self._transport, internal)
+        self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._inference = Inference(
             self._members,
             self._transport,

@@ -15,7 +15,7 @@ from contextvars import Context
 import orjson
 from starlette.types import Message, Send
 
-from serve.cluster import WakeFailed, wake
+from serve.cluster import WakeFailed
 from serve.errors import GroupQwenError, TooManyWaiting, Unavailable, WaitedTooLong
 from serve.gateway.members import POLL_SECONDS, Members
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
@@ -40,9 +40,7 @@ _LOOK_SECONDS = 1.0
 class Waking:
     """Brings models back, and keeps those who wait."""
 
-    def __init__(
-        self, members: Members, transport: Transport, internal: RawHeaders, wake_model: WakeModel = wake
-    ) -> None:
+    def __init__(self, members: Members, transport: Transport, internal: RawHeaders, wake_model: WakeModel) -> None:
         self._members = members
         self._transport = transport
         self._internal = internal
