@@ -175,6 +175,18 @@ async def test_an_adapter_answers_under_its_name_and_the_base_stays(
         await events_of(handler, chat(CAPITAL).model_copy(update={"model": "smol:odd"}))
 
 
+async def test_an_adapter_with_the_name_of_another_does_not_inherit_its_cache(
+    handler: VllmHandler, smollm2_checkpoint: Path, tmp_path: Path
+) -> None:
+    asked = completion("The numbers are " + ", ".join(map(str, range(100))), max_tokens=1)
+    asked = asked.model_copy(update={"model": "smol:odd"})
+    for rank in (8, 4):
+        await handler.add_adapter("odd", save_adapter(tmp_path / str(rank), smollm2_checkpoint, rank=rank))
+        assert usage(await events_of(handler, asked)).cached_tokens == 0
+        assert usage(await events_of(handler, asked)).cached_tokens >= 128
+        await handler.remove_adapter("odd")
+
+
 async def test_a_bad_adapter_is_refused_and_others_go_on(
     handler: VllmHandler, smollm2_checkpoint: Path, tmp_path: Path
 ) -> None:

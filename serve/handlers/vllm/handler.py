@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -37,7 +38,9 @@ class VllmHandler(Handler):
         self._weights_bytes = 0
         self._folder = Path()
         self._library: Library | None = None
-        self._adapters: set[str] = set()
+        # The name in requests -> vLLM's, which never comes twice: it is a part of the key of cached prompts.
+        self._adapters: dict[str, str] = {}
+        self._numbers = itertools.count(1)
 
     async def load(self) -> None:
         """Fetch the checkpoint if it is not here, and start the engine on it.
@@ -113,17 +116,17 @@ class VllmHandler(Handler):
                 f"This model holds at most {self._engine_settings.adapters} adapters (engine.adapters)."
             )
         await asyncio.to_thread(self._check_adapter, folder)
-        if (reason := await library.add_adapter(self._adapter(name), folder)) is not None:
+        known_as = f"{self.settings.id}:{name}:{next(self._numbers)}"
+        if (reason := await library.add_adapter(known_as, folder)) is not None:
             await library.check()  # a dead engine is no fault of the adapter
             raise AdapterRefused(reason)
-        self._adapters.add(name)
+        self._adapters[name] = known_as
         logger.info("adapter loaded", extra={"model": self.settings.id, "adapter": name})
 
     async def remove_adapter(self, name: str) -> None:
         """Give an adapter's memory back; one that is not there is no fault."""
-        if name in self._adapters:
-            self._adapters.discard(name)
-            await self._running().remove_adapter(self._adapter(name))
+        if (known_as := self._adapters.pop(name, None)) is not None:
+            await self._running().remove_adapter(known_as)
 
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
         """Generate an answer; what is wrong with the request is raised when the stream is first asked."""
@@ -172,10 +175,6 @@ class VllmHandler(Handler):
 
         check_adapter(folder, shapes_in(self._folder), self._engine_settings.max_lora_rank)
 
-    def _adapter(self, name: str) -> str:
-        """What vLLM calls an adapter; never the base's own name."""
-        return f"{self.settings.id}:{name}"
-
     def _named(self, adapter: str | None) -> str | None:
         """vLLM's name of a request's adapter, or none for the base.
 
@@ -186,7 +185,7 @@ class VllmHandler(Handler):
             return None
         if adapter not in self._adapters:
             raise AdapterNotFound(self.settings.id, adapter, self._adapters)
-        return self._adapter(adapter)
+        return self._adapters[adapter]
 
 
 def _library() -> type[Library]:

@@ -178,10 +178,6 @@ class Library:
         results = client.generate(rendered, params, f"cmpl-{uuid.uuid4().hex}", lora_request=lora)
         return events(results, [Choice(index, top=top) for index in range(params.n)])
 
-    def has_adapter(self, name: str) -> bool:
-        """Whether an adapter is there."""
-        return name in self._models.lora_requests
-
     async def add_adapter(self, name: str, folder: Path) -> str | None:
         """Load a PEFT adapter and give it a name; what speaks against it, if anything does."""
         request = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(folder))
