@@ -20,7 +20,7 @@ from tests.load import Load
 from tests.peft import random_adapter
 
 MODEL = "smollm2-135m"
-ASKED = {"prompt": "The capital of France is", "max_tokens": 16}
+ASKED = {"prompt": "The capital of France is", "max_tokens": 8}
 
 
 def smollm2(settings: ModelSettings, *, replicas: int = 1, **user_config: Any) -> Json:
