@@ -36,7 +36,7 @@ class Refused(Answer):
 
     async def chunks(self) -> Any:
         """Nothing: what is in it is not asked for."""
-        for part in ():
+        for part in list[bytes]():
             yield part
 
     def close(self) -> None:
