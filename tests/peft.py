@@ -59,8 +59,8 @@ def save(folder: Path, weights: Mapping[str, NDArray[Any]], **config: Any) -> Pa
 def random_adapter(folder: Path, *, rank: int = 8, seed: int = SURE[0], size: float = 0.07, **config: Any) -> Path:
     """A random adapter on every linear module of SmolLM2-135M.
 
-    With this rank and size and the seeds of ``SURE`` the model says other things, and is sure enough of its first five
-    tokens after "The capital of France is" that what else is in a batch does not change them.
+    With this rank and size and the seeds of ``SURE`` the model says other things, and is sure enough of its first
+    five tokens after "The capital of France is" that what else is in a batch does not change them.
     """
     weights = tensors(smollm2_modules(), rank=rank, seed=seed, size=size)
     return save(folder, weights, **{"r": rank, "lora_alpha": 2 * rank, **config})
