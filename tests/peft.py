@@ -13,6 +13,10 @@ from safetensors.numpy import save_file
 
 Floats = NDArray[np.float32]
 
+#: Seeds of random adapters of which each token is at least 0.8 nats likelier than the next best; tokens of other
+#: streams in a batch move that by up to 0.2.
+SURE = (36, 59, 43)
+
 #: Inputs and outputs of the linear modules of a block of SmolLM2-135M.
 SMOLLM2 = {
     "self_attn.q_proj": (576, 576),
@@ -52,11 +56,11 @@ def save(folder: Path, weights: Mapping[str, NDArray[Any]], **config: Any) -> Pa
     return folder
 
 
-def random_adapter(folder: Path, *, rank: int = 8, seed: int = 0, size: float = 0.07, **config: Any) -> Path:
+def random_adapter(folder: Path, *, rank: int = 8, seed: int = SURE[0], size: float = 0.07, **config: Any) -> Path:
     """A random adapter on every linear module of SmolLM2-135M.
 
-    With this rank and size and the seeds 0, 1 and 2 the model says other things, and is sure enough of them that what
-    else is in a batch does not change them: smaller ones change too little, larger ones leave noise.
+    With this rank and size and the seeds of ``SURE`` the model says other things, and is sure enough of its first
+    five tokens after "The capital of France is" that what else is in a batch does not change them.
     """
     weights = tensors(smollm2_modules(), rank=rank, seed=seed, size=size)
     return save(folder, weights, **{"r": rank, "lora_alpha": 2 * rank, **config})

@@ -100,7 +100,8 @@ def convert(modules: Items[LoraModule], base: BaseModel) -> dict[str, Floats]:
         if f"{name}.lora_a" in tensors:
             raise BadAdapter(f"the module {module.name!r} is there twice")
         _check(module, name, base)
-        a, b = module.a, module.b * np.float32(module.scale)
+        with np.errstate(over="ignore"):
+            a, b = module.a, module.b * np.float32(module.scale)
         if not np.isfinite(b).all():
             raise BadAdapter(f"the numbers of {module.name!r} leave the range of floats when they are scaled")
         if REORDERED[base.architecture]:

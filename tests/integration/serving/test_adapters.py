@@ -17,10 +17,10 @@ import pytest
 from serve.settings.model import ModelSettings
 from tests.group import Group, Json, gateway
 from tests.load import Load
-from tests.peft import random_adapter
+from tests.peft import SURE, random_adapter
 
 MODEL = "smollm2-135m"
-ASKED = {"prompt": "The capital of France is", "max_tokens": 8}
+ASKED = {"prompt": "The capital of France is", "max_tokens": 5}
 
 
 def smollm2(settings: ModelSettings, *, replicas: int = 1, **user_config: Any) -> Json:
@@ -130,12 +130,12 @@ async def test_what_is_published_is_on_every_replica_on_new_ones_too_and_what_is
     two = smollm2(smollm2_settings, replicas=2)
     await asyncio.to_thread(group.deploy, gateway(timeouts={"replica_wait": 60}), two)
     name = f"{MODEL}:tuned"
-    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "1", seed=1))
+    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "1", seed=SURE[0]))
     first = await said(group, name)
     assert await asyncio.gather(*(said(group, name) for _ in range(12))) == [first] * 12
 
     # A new content under the same name.
-    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "2", seed=2))
+    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "2", seed=SURE[1]))
 
     async def all_changed() -> bool:
         return first not in await asyncio.gather(*(said(group, name) for _ in range(8)))
