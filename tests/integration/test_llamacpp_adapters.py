@@ -27,14 +27,8 @@ Request = ChatRequest | CompletionRequest
 
 
 def on(adapter: str | None, request: Request | None = None, **fields: Any) -> Any:
-<<<<<<< HEAD
-    """A request on an adapter, or on the model alone. Of few tokens: further on, the likeliest can be so close that
-    what else is in a batch decides."""
-    asked = request or completion(PROMPT, **{"max_tokens": 8, **fields})
-=======
     """A request on an adapter, or on the model alone; of as many tokens as these adapters are sure of."""
     asked = request or completion(PROMPT, **{"max_tokens": 5, **fields})
->>>>>>> adapters
     return asked.model_copy(update={"model": f"m:{adapter}" if adapter else "m"})
 
 
