@@ -6,7 +6,7 @@ The weights are dequantized, so they have the GGUF's precision and not the origi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -27,6 +27,8 @@ _SPECIAL_TOKENS = {
     "tokenizer.ggml.unknown_token_id": "unk_token",
     "tokenizer.ggml.padding_token_id": "pad_token",
 }
+#: The kind of token in a GGUF that is found in a text before it is split, and is shown in an answer.
+_USER_DEFINED = 4
 
 
 def require_libraries() -> None:
@@ -80,15 +82,24 @@ def _convert(source: Path, target: Path, dtype: str) -> None:
     except Exception as failure:
         reason = str(failure).strip().partition("\n")[0]
         raise SourceFailed(f"transformers cannot make a checkpoint of it: {reason}") from failure
-    for key, name in _SPECIAL_TOKENS.items():
-        if key in reader.fields:
-            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(int(reader.fields[key].contents())))
+    _complete_tokenizer(tokenizer, reader.fields)
     # These say that the weights are quantized, which is no longer true.
     for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
         if hasattr(owner, name):
             delattr(owner, name)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+def _complete_tokenizer(tokenizer: Any, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - without types
+    """Set the special tokens by the GGUF's own, and keep its user-defined tokens (``<tool_call>``) in one piece."""
+    for key, name in _SPECIAL_TOKENS.items():
+        if key in fields:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(int(fields[key].contents())))
+    kinds = fields["tokenizer.ggml.token_type"].contents() if "tokenizer.ggml.token_type" in fields else []
+    tokenizer.add_tokens(
+        [tokenizer.convert_ids_to_tokens(i) for i, kind in enumerate(kinds) if kind == _USER_DEFINED]
+    )
 
 
 @contextmanager
