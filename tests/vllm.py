@@ -159,7 +159,9 @@ def qwen_tokenizer(settings: ModelSettings) -> Any:
     assert isinstance(settings.weights, WeightsSettings)
     file = fetch(settings.id, settings.weights, progress=False)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.add_tokens(["<think>", "</think>", "<tool_call>", "</tool_call>"])
+    pictures = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer.add_tokens(pictures, special_tokens=True)
     tokenizer.chat_template = TEMPLATE
     return tokenizer
 

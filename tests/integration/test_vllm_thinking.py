@@ -79,7 +79,8 @@ async def test_a_schema_binds_the_answer_and_not_the_reasoning(handler: VllmHand
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "paint"}}])
 async def test_a_forced_call_comes_as_a_call(handler: VllmHandler, qwen_thinking_tokenizer: Any, choice: Any) -> None:
     # Of what the tool's schema allows, a random model likes whitespace best.
-    liked = qwen_thinking_tokenizer.encode('{"name":"paint","arguments":{"colour":"red"}}')
+    pieces = ['{"name":"paint","arguments":{"colour":"red"}}', "{", "}", '"', '"}', ":", "red", "colour"]
+    liked = {token for piece in pieces for token in qwen_thinking_tokenizer.encode(piece)}
     forced = {"tools": [PAINT], "tool_choice": choice, "parallel_tool_calls": False}
     bias = {str(token): 100 for token in liked}
     events = await events_of(handler, chat("Paint!", **forced, logit_bias=bias, max_tokens=150))

@@ -12,6 +12,9 @@ from serve.errors import GroupQwenError, InvalidRequest, ModelLost, QueueFull
 #: ``parameter`` of vLLM's error for a prompt that is too long: in tokens, or already in characters.
 _TOO_LONG = frozenset({"input_tokens", "input_text"})
 
+#: Characters of vLLM's own words that an answer repeats; some of its messages hold whole inputs.
+_SHOWN = 300
+
 
 def as_ours(error: Exception, model: str, context: int, param: str) -> GroupQwenError | None:
     """What to answer with for ``error``, or none where it is a fault of the server.
@@ -37,5 +40,6 @@ def as_ours(error: Exception, model: str, context: int, param: str) -> GroupQwen
         return InvalidRequest(f"The model's chat template refuses these messages: {error}", param=param)
     # vLLM raises plain ValueErrors too for what it finds wrong with a request.
     if isinstance(error, VLLMClientError | ValueError):
-        return InvalidRequest(f"The engine does not take this: {error.args[0] if error.args else error}")
+        said = str(error.args[0] if error.args else error).partition("\n")[0]
+        return InvalidRequest(f"The engine does not take this: {said[:_SHOWN]}")
     return None
