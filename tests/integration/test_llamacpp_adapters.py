@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from serve.adapters.files import CONFIG, WEIGHTS
-from serve.errors import AdapterNotFound, AdapterRefused
+from serve.errors import AdapterNotFound, AdapterRefused, Unavailable
 from serve.handlers.llamacpp.handler import LlamaCppHandler
 from serve.protocol.events import Event, TokenLogprob
 from serve.protocol.requests import ChatRequest, CompletionRequest
@@ -174,6 +174,22 @@ async def test_adapters_come_and_go_under_load_and_every_answer_is_that_of_its_c
     stop.set()
     await asyncio.gather(*asking)
     assert wrong == []
+
+
+async def test_an_adapter_that_is_loaded_while_its_model_leaves_does_not_meet_the_next_one(
+    smollm2_settings: ModelSettings, folders: list[Path]
+) -> None:
+    async with loaded(smollm2_settings, context=256, slots=4) as handler:
+        adding = asyncio.create_task(handler.add_adapter("a", folders[0]))
+        await asyncio.sleep(0)
+        await handler.unload()
+        await handler.load()
+        with pytest.raises(Unavailable):
+            await adding
+        with pytest.raises(AdapterNotFound):
+            await events_of(handler, on("a"))
+        await handler.add_adapter("a", folders[0])
+        assert text(await events_of(handler, on("a"))) != text(await events_of(handler, on(None)))
 
 
 async def test_a_converted_adapter_is_kept_and_found_again(

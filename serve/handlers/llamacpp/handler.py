@@ -120,6 +120,7 @@ class LlamaCppHandler(Handler):
 
         Raises:
             AdapterRefused: it does not fit the model, or llama.cpp cannot do what it asks for.
+            Unavailable: the model is not in memory, or left it meanwhile.
         """
         model, files = self._model, self._files
         if model is None or files is None:
@@ -129,6 +130,8 @@ class LlamaCppHandler(Handler):
             adapter = await asyncio.to_thread(Adapter, model, path, name)
         except BadAdapter as fault:
             raise AdapterRefused(str(fault)) from fault
+        if self._model is not model:  # An adapter of weights that are gone must not meet others.
+            raise Unavailable(f"The model {self.settings.id!r} was unloaded meanwhile.")
         await self.remove_adapter(name)
         self._adapters[name] = adapter
 
