@@ -39,7 +39,7 @@ fi
 if [ -n "$empty" ]; then
     exit 0
 fi
-fingerprint="$(cksum < pyproject.toml) $(.venv/bin/python --version)"
+fingerprint="$(cat pyproject.toml constraints-test.txt | cksum) $(.venv/bin/python --version)"
 # What was installed with an extra has everything that is wanted without it.
 for done_before in "$stamp" .venv/.installed-*; do
     if { [ "$done_before" = "$stamp" ] || [ -z "$extra" ]; } &&
@@ -50,8 +50,13 @@ done
 echo "installing packages; the first time, llama.cpp is built from source, which takes 4 to 8 minutes on two cores"
 # llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
 export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
-# shellcheck disable=SC2086  # two words on purpose
-.venv/bin/python -m pip install --disable-pip-version-check $package |
+# The test machine's versions: pip does not find a set of them by itself that fits together.
+pins=""
+if [ "$extra" = test ] && .venv/bin/python -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] != (3, 11))'; then
+    pins="-c constraints-test.txt"
+fi
+# shellcheck disable=SC2086  # words on purpose
+.venv/bin/python -m pip install --disable-pip-version-check $pins $package |
     grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
     [ "${PIPESTATUS[0]}" = 0 ]
 # Beside a torch for processors, pip may bring builds of these for GPUs, which cannot be imported; transformers then
