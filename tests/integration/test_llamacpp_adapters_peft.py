@@ -57,12 +57,12 @@ def tiny(kind: str, *, tied: bool = False) -> Any:
     return model.eval()
 
 
-def write_gguf(model: Any, kind: str, path: Path) -> None:
-    """Write a Hugging Face model as llama.cpp's converter does, with no vocabulary."""
+def write_gguf(model: Any, kind: str, path: Path, *, tensors_in_a_file: int = 0) -> None:
+    """Write a Hugging Face model as llama.cpp's converter does, with no vocabulary; in several files if asked to."""
     architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == kind)
     names = gguf.get_tensor_name_map(architecture, TINY["num_hidden_layers"])
     head = TINY["hidden_size"] // TINY["num_attention_heads"] if kind == "qwen2" else TINY["head_dim"]
-    writer = gguf.GGUFWriter(path, kind)
+    writer = gguf.GGUFWriter(path, kind, split_max_tensors=tensors_in_a_file)
     writer.add_block_count(TINY["num_hidden_layers"])
     writer.add_context_length(TINY["max_position_embeddings"])
     writer.add_embedding_length(TINY["hidden_size"])
@@ -177,6 +177,16 @@ def test_embeddings_and_the_output_can_be_adapted_where_they_are_apart(exact: Pa
     expected = exact.peft(adapter)
     assert np.abs(expected - exact.llama()).max() > 10 * TOLERANCE
     assert np.abs(exact.llama(adapter) - expected).max() < TOLERANCE
+
+
+def test_a_model_in_several_files_takes_adapters(tmp_path: Path) -> None:
+    model = tiny("qwen3")
+    write_gguf(model, "qwen3", tmp_path / "model.gguf", tensors_in_a_file=7)
+    first = min(tmp_path.glob("model-00001-of-*.gguf"))
+    pair = Pair(model, first, tmp_path / "converted", PROMPT)
+    adapter = pair.trained(tmp_path / "adapter", size=0.2)
+    assert len(lora.parts(first)) > 2
+    assert np.abs(pair.llama(adapter) - pair.peft(adapter)).max() < TOLERANCE
 
 
 def test_without_the_reordering_a_llama_adapter_would_be_wrong(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +35,7 @@ class BaseModel:
     """What of a GGUF model matters to its adapters.
 
     Attributes:
-        path: its file.
+        path: its file, or the first of them.
         architecture: as llama.cpp names it.
         heads: of attention queries. kv_heads: of keys and values.
     """
@@ -59,19 +61,16 @@ class BaseModel:
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of every matrix, by its name. Read with llama.cpp's own reader, which takes milliseconds
         where the package ``gguf`` takes seconds."""
-        params = _GgufParams(no_alloc=True, context=None)
-        context = ggml.gguf_init_from_file(os.fsencode(self.path), params)
-        if not context:
-            raise RuntimeError(f"llama.cpp cannot read {self.path}")
-        try:
-            found = {}
-            for number in range(ggml.gguf_get_n_tensors(context)):
-                sizes = ggml.gguf_get_tensor_ne(context, number)
-                if sizes[1] > 1 and sizes[2] == 1:
-                    found[ggml.gguf_get_tensor_name(context, number).decode()] = (sizes[0], sizes[1])
-            return found
-        finally:
-            ggml.gguf_free(context)
+        return {name: shape for path in parts(self.path) for name, shape in _shapes_in(path)}
+
+
+def parts(path: Path) -> list[Path]:
+    """Every file of a model whose first one is ``path``, by llama.cpp's names for the parts of a split model."""
+    found = re.fullmatch(r"(.+)-00001-of-(\d{5})\.gguf", path.name)
+    if not found:
+        return [path]
+    count = int(found[2])
+    return [path.with_name(f"{found[1]}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1)]
 
 
 def convert(modules: Items[LoraModule], base: BaseModel) -> dict[str, Floats]:
@@ -142,6 +141,19 @@ def write(path: Path, tensors: dict[str, Floats], base: BaseModel) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _shapes_in(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    context = ggml.gguf_init_from_file(os.fsencode(path), _GgufParams(no_alloc=True, context=None))
+    if not context:
+        raise RuntimeError(f"llama.cpp cannot read {path}")
+    try:
+        for number in range(ggml.gguf_get_n_tensors(context)):
+            sizes = ggml.gguf_get_tensor_ne(context, number)
+            if sizes[1] > 1 and sizes[2] == 1:
+                yield ggml.gguf_get_tensor_name(context, number).decode(), (sizes[0], sizes[1])
+    finally:
+        ggml.gguf_free(context)
 
 
 def _check(module: LoraModule, name: str, base: BaseModel) -> None:
