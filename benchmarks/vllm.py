@@ -97,22 +97,29 @@ def rival(settings: ModelSettings, checkpoint: Path, port: int, folder: Path) ->
     arguments = engine_arguments(settings.id, checkpoint, settings.engine, settings.max_queued)
     # What `vllm serve` runs; that command itself wants a distribution called "vllm".
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
-    for name, value in arguments.items():
-        flag = name.replace("_", "-")
-        match value:
-            case bool():
-                command.append(f"--{flag}" if value else f"--no-{flag}")
-            case list():
-                command += [f"--{flag}", *value]
-            case {}:
-                continue
-            case _:
-                command += [f"--{flag}", str(value)]
+    command += flags(arguments)
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     base = f"http://127.0.0.1:{port}"
     log = folder / "vllm.log"
     with server("vllm serve", command, f"{base}/health", log, environment):
         yield f"{base}/v1"
+
+
+def flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Arguments of vLLM's engine as its command line has them."""
+    found: list[str] = []
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        match value:
+            case bool():
+                found.append(f"--{flag}" if value else f"--no-{flag}")
+            case list():
+                found += [f"--{flag}", *value]
+            case {}:
+                continue
+            case _:
+                found += [f"--{flag}", str(value)]
+    return found
 
 
 def _measure(loads: Mapping[Server, StreamLoad], options: argparse.Namespace) -> Results:
