@@ -52,6 +52,7 @@ Estimator: TypeAlias = Callable[[ModelSettings, Path | None], Need]
 #: a config is checked on machines that have none.
 ESTIMATORS: dict[str, str] = {
     "llamacpp": "serve.residency.llamacpp:estimate",
+    "vllm": "serve.residency.vllm:estimate",
     "e5": "serve.residency.need:estimate_e5",
 }
 

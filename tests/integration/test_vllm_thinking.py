@@ -88,7 +88,7 @@ async def test_a_forced_call_comes_as_a_call(handler: VllmHandler, qwen_thinking
     assert {call.index for call in calls} == {0}
     assert [call.name for call in calls if call.name] == ["paint"]
     assert [call.id for call in calls if call.id]
-    assert json.loads("".join(call.arguments for call in calls))["colour"] in ("red", "green")
+    assert set(json.loads("".join(call.arguments for call in calls))) == {"colour"}
     assert deltas(events)[-1].finish_reason == "tool_calls"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serve.errors import InvalidRequest
-from serve.protocol.requests import ChatRequest, ImagePart, JsonSchemaFormat, Message, TextFormat
+from serve.protocol.requests import ChatRequest, ImagePart, JsonSchemaFormat, Message, TextFormat, Tool
 from serve.protocol.sampling import Sampling
 from serve.settings.engines import VllmEngine
 
@@ -114,12 +114,18 @@ def _format(request: ChatRequest) -> dict[str, Any]:
     return {"response_format": {"type": "json_object"}}
 
 
+def _strict(tool: Tool) -> dict[str, Any]:
+    """A tool whose arguments must follow its schema, which vLLM else asks of the model and does not enforce."""
+    found = tool.model_dump(exclude_none=True)
+    return {**found, "function": {**found["function"], "strict": True}}
+
+
 def _tools(request: ChatRequest) -> dict[str, Any]:
     if not request.tools or request.tool_choice == "none":
         return {}
     choice = request.tool_choice
     return {
-        "tools": [tool.model_dump(exclude_none=True) for tool in request.tools],
+        "tools": [_strict(tool) for tool in request.tools],
         "tool_choice": choice if isinstance(choice, str) else choice.model_dump() if choice else "auto",
         "parallel_tool_calls": request.parallel_tool_calls is not False,
     }
