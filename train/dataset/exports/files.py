@@ -30,7 +30,7 @@ _HEAD_BYTES = 4096
 _COPY_BYTES = 1 << 20
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _ARCHIVES = (*_ZIP, b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\xfd7zXZ\x00", b"BZh", b"\x28\xb5\x2f\xfd")
-_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HELD = 1000
 
 Event = Row | Problem
@@ -130,7 +130,7 @@ def _events(stream: _Peeked, file: IO[bytes] | None, place: Place, reading: Read
             yield from _archive_events(kept, place, reading)
     elif head.startswith(_ARCHIVES):
         raise Unusable(Reason.NOT_RECOGNISED, "is a kind of archive that is not read; unpack it, or pack it as zip")
-    elif head.startswith(_OTHER_ENCODINGS):
+    elif head.startswith(_UTF16) and b"\0" in head[:4]:
         raise Unusable(Reason.NOT_RECOGNISED, "is encoded as UTF-16; save it as UTF-8")
     elif not head:
         raise Unusable(Reason.NOT_RECOGNISED, "is empty")

@@ -22,13 +22,15 @@ CHUNK_BYTES = 256 * 1024
 MOST_BRACKETS = 500_000
 
 # Between structural characters: anything else, and whole strings. A raw line break ends no string, it breaks one.
-_PLAIN = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\n]++|\\[^\n])*+")*+')
+_PLAIN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"[^"{}\[\]]*+)*+')
 _IN_STRING = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+')
 _BLANK = re.compile(rb"[ \t\r\n,\[\]}]*+")  # With the end of an object whose beginning was broken.
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _WRAPPER = re.compile(rb'"(?:conversations|threads|chats|data)"\s*+:\s*+\Z')
 _START = re.compile(rb'\{[ \t\r\n]*+["}]')
 _LOOK_BACK = 64
+_QUOTE = ord('"')
+_OPENING = b"{["
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -111,7 +113,7 @@ class Frames:
                 self._leave()
                 continue
             try:
-                if not inside and self._enter():
+                if self._number == 0 and not inside and self._enter():
                     inside = True
                     continue
                 yield self._next()
@@ -171,14 +173,23 @@ class Frames:
         """The end of the object that begins at ``start``; reads as much as it needs."""
         if self._data[start : start + 1] != b"{":
             raise _Bad(Reason.BROKEN_JSON, "there is something that is no object")
+        # The one loop that runs for every bracket there is: no calls of our own where the data is at hand.
+        data, plain, deepest, before = self._data, _PLAIN.match, self._deepest, self._brackets
         depth, at = 1, start + 1
-        while depth:
-            self._reached = at = self._structure(at, start)
-            depth += 1 if self._data[at] in b"{[" else -1
-            if depth > self._deepest:
-                raise _Bad(Reason.TOO_DEEP, f"nested deeper than {self._deepest} levels")
-            self._brackets += 1
-            at += 1
+        try:
+            while depth:
+                match = plain(data, at)
+                at = match.end() if match else at
+                if at >= len(data) or data[at] == _QUOTE:
+                    at = self._structure(at, start)
+                depth += 1 if data[at] in _OPENING else -1
+                if depth > deepest:
+                    self._reached = at
+                    raise _Bad(Reason.TOO_DEEP, f"nested deeper than {deepest} levels")
+                at += 1
+                before += 1
+        finally:
+            self._brackets = before
         if at - start > self._most:
             raise _Bad(Reason.TOO_LARGE, f"more than {self._most} bytes")
         return at
@@ -211,7 +222,7 @@ class Frames:
                     break
 
     def _enter(self) -> bool:
-        """Whether the object at the beginning only holds an array of conversations; if so, drop all before them."""
+        """Whether the stream is one object that holds an array of conversations; if so, drop all before them."""
         at, depth = 1, 1
         if self._data[:1] != b"{":
             return False
@@ -221,7 +232,7 @@ class Frames:
                 at = self._structure(at, 0)
             except _Bad:
                 return False
-            opens = self._data[at] in b"{["
+            opens = self._data[at] in _OPENING
             if self._data[at] == ord("[") and depth == 1 and _WRAPPER.search(self._data, max(at - 64, 0), at):
                 return self._enter_array(at + 1)
             depth += 1 if opens else -1
@@ -249,7 +260,7 @@ class Frames:
             except _Bad:
                 self._drop(len(self._data))
                 return
-            depth += 1 if self._data[at] in b"{[" else -1
+            depth += 1 if self._data[at] in _OPENING else -1
             self._drop(at + 1)
 
     def _skip(self, what: re.Pattern[bytes], at: int, *, drop: bool = False) -> int:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 Json = dict[str, Any]
@@ -65,8 +66,8 @@ def _page(text: str) -> list[Json]:
 
 def _by_turns(text: str) -> list[Json]:
     entries: list[Json] = []
-    marks = list(_SIDES.finditer(text))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    for mark, following in pairwise([*_SIDES.finditer(text), None]):
+        assert mark is not None, "only the last one is none"
         said = text[mark.end() : following.start() if following else len(text)]
         said = _RULE_END.sub("", "\n" + said.strip()).strip()
         if (mark[1] or mark[2]) in ("Me", "User"):
