@@ -114,21 +114,26 @@ def _check(options: argparse.Namespace) -> None:
         raise _UsageError("--json and --out - both write to standard output")
     if options.since and options.until and options.since >= options.until:
         raise _UsageError("--since is not before --until")
-    out = Path(options.out)
-    if options.out != "-" and out.is_dir():
+    if options.out != "-" and Path(options.out).is_dir():
         raise _UsageError(f"--out {options.out} is a folder")
     for name in options.inputs:
         if name != STDIN and not Path(name).exists():
             raise _UsageError(f"there is no file or folder {name}")
-        if name != STDIN and out.exists() and out.samefile(name):
+        if _same(name, options.out):
             raise _UsageError(f"--out {options.out} is an input too, and would be lost")
+
+
+def _same(name: str, out: str) -> bool:
+    return "-" not in (name, out) and Path(out).exists() and Path(out).samefile(name)
 
 
 def _run(options: argparse.Namespace) -> int:
     report = Report()
-    with _target(options.out) as out, _bar(options) as progress:
+    # Listed before the output is begun, which may lie in a folder of inputs, as may that of an earlier run.
+    files = [name for name in files_of(options.inputs) if not _same(name, options.out)]
+    with _target(options.out) as out, _bar(files) as progress:
         write_rows(
-            _events(options, report, progress),
+            _events(options, files, report, progress),
             out,
             report,
             wanted=RowFilter(options.since, options.until, options.model),
@@ -141,13 +146,15 @@ def _run(options: argparse.Namespace) -> int:
     return 3 if report.faults else 0
 
 
-def _events(options: argparse.Namespace, report: Report, progress: Callable[[int], None]) -> Iterator[Event]:
+def _events(
+    options: argparse.Namespace, files: list[str], report: Report, progress: Callable[[int], None]
+) -> Iterator[Event]:
     reading = Reading(
         options=ReadOptions(every_branch=options.branches == "all", keep_hidden=options.keep_hidden),
         readers=Readers(options.source, Group(options.feedback)),
         progress=progress,
     )
-    for name in files_of(options.inputs):
+    for name in files:
         report.files += 1
         yield from read_file(name, reading)
     if options.from_store:
@@ -185,10 +192,10 @@ def _target(name: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _bar(options: argparse.Namespace) -> Iterator[Callable[[int], None]]:
+def _bar(files: list[str]) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error while that is a terminal: bytes of files, or conversations of the store."""
-    sizes = [0 if name == STDIN else os.stat(name).st_size for name in files_of(options.inputs)]
-    unit = "B" if options.inputs else " conversations"
+    sizes = [0 if name == STDIN else os.stat(name).st_size for name in files]
+    unit = "B" if files else " conversations"
     bar: tqdm[Never]
     with tqdm(
         total=sum(sizes) or None,

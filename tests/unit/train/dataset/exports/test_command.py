@@ -121,6 +121,13 @@ def test_an_input_is_never_written_over(tmp_path: Path) -> None:
     assert json.loads(Path(path).read_text()) == [OPENAI]
 
 
+def test_the_output_may_lie_in_a_folder_of_inputs_and_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [OPENAI])
+    for _ in range(2):
+        code, rows = run(tmp_path, str(tmp_path))
+        assert (code, len(rows)) == (0, 1)
+
+
 async def fill(url: str) -> None:
     request = {"messages": [{"role": "user", "content": "Capital?"}]}
     choices = [{"index": 0, "message": {"role": "assistant", "content": "London."}}]
