@@ -161,11 +161,11 @@ class Frames:
                 return
 
     def _start_from(self, at: int) -> int | None:
-        """The next place where an object begins that is an element of an array, or on a line of its own."""
+        """The next place where an object begins after an element, or on a line of its own: no value of a key."""
         for start in _START.finditer(self._data, at):
             before = bytes(self._data[max(start.start() - _LOOK_BACK, 0) : start.start()])
             element = before.rstrip(b" \t\r\n")
-            if not element or element[-1:] in (b"[", b",") or b"\n" in before[len(element) :]:
+            if not element or element[-1:] in (b"[", b",", b"}", b"]") or b"\n" in before[len(element) :]:
                 return start.start()
         return None
 

@@ -43,7 +43,7 @@ def peak(path: Path, out: Path) -> tuple[int, int]:
 
 @pytest.mark.timeout(120)
 def test_an_export_ten_times_as_large_takes_no_more_memory(tmp_path: Path) -> None:
-    counts = [export(tmp_path / f"{megabytes}.zip", megabytes) for megabytes in (3, 30)]
-    small, large = (peak(tmp_path / f"{megabytes}.zip", tmp_path / "out") for megabytes in (3, 30))
+    counts = [export(tmp_path / f"{megabytes}.zip", megabytes) for megabytes in (1, 10)]
+    small, large = (peak(tmp_path / f"{megabytes}.zip", tmp_path / "out") for megabytes in (1, 10))
     assert [small[1], large[1]] == counts
     assert large[0] < small[0] + MEGABYTE
