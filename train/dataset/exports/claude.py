@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
+from serve.store.values import clean_json
 from train.dataset.exports.artifacts import Artifacts
 from train.dataset.exports.problems import Reason, Unusable
 from train.dataset.exports.reader import Draft, ReadOptions
@@ -118,7 +119,12 @@ class _Conversation(Turns):
             self.say("assistant", self._artifacts.change(record(block.get("input"))), time=time)
         elif kind == "tool_use":
             id, name = name_of(block.get("id")), name_of(block.get("name")) or "tool"
-            self.call(id or f"call_{name}", name, orjson.dumps(record(block.get("input"))).decode(), time=time)
+            self.call(
+                id or f"call_{name}",
+                name,
+                orjson.dumps(clean_json(record(block.get("input")), "input")).decode(),
+                time=time,
+            )
         elif kind == "tool_result":
             self._add_result(block, time)
         elif kind == "voice_note":

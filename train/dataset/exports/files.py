@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from typing_extensions import Buffer
 
 from serve.errors import InvalidRequest
+from serve.store.values import clean_text
 from train.dataset.exports import archives, markdown
 from train.dataset.exports.archives import Member, ZipLimits
 from train.dataset.exports.frames import Broken, Frames, Readable
@@ -262,8 +263,8 @@ def row_of(draft: Draft, source: SourceName, place: Place) -> Row:
     """
     own = draft.source_id or content_digest(draft.messages, draft.tools, draft.rejected)
     provenance = Provenance(
-        file=place.file or None,
-        member=place.member,
+        file=clean_text(place.file) or None,
+        member=None if place.member is None else clean_text(place.member),
         number=place.number,
         source_id=draft.source_id,
         title=draft.title,

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from serve.store.values import clean_json
 from train.dataset.exports.problems import Reason, Unusable
 from train.dataset.exports.reader import Draft, ReadOptions
 from train.dataset.exports.turns import Turns
@@ -111,7 +112,8 @@ def _tools(given: object) -> tuple[Json, ...]:
             given = orjson.loads(given) if given.strip() else []
         except orjson.JSONDecodeError:
             raise Unusable(Reason.WRONG_VALUE, "tools is not JSON") from None
-    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in records(given))
+    clean = [record(clean_json(tool, "tools")) for tool in records(given)]
+    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in clean)
 
 
 def _rejected(value: Json) -> tuple[Message, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serve.store.values import clean_text
 from train.dataset.exports.problems import Reason, Unusable
 
 MAX_BRANCHES = 1000
@@ -67,7 +68,7 @@ class Tree:
             raise Unusable(Reason.TOO_LARGE, f"{len(leaves)} branches; at most {MAX_BRANCHES}")
         for leaf in leaves:
             if leaf != last:
-                yield self._branch(leaf, leaf)
+                yield self._branch(leaf, clean_text(leaf))
 
     def _branch(self, last: str, leaf: str | None) -> Branch:
         path: list[str] = []

@@ -15,8 +15,11 @@ from tests.unit.train.dataset.exports.samples import (
     OPENAI,
     PERPLEXITY_THREAD,
     SHAREGPT,
+    chatgpt,
     chatgpt_chat,
+    chatgpt_node,
     claude,
+    claude_message,
     events,
     openwebui,
     write,
@@ -121,6 +124,31 @@ def test_ids_do_not_depend_on_where_a_conversation_lies(tmp_path: Path) -> None:
     (_, same), _ = events(write(tmp_path / "b.jsonl", json.dumps(ALPACA) + "\n" + json.dumps(OPENAI)))
     assert one.id == same.id
     assert one.provenance != same.provenance
+
+
+def test_half_surrogate_pairs_and_nul_cost_nothing_wherever_they_are(tmp_path: Path) -> None:
+    odd = "\ud800\x00"
+    call = {"type": "tool_use", "id": odd, "name": odd, "input": {odd: odd}}
+    result = {"type": "tool_result", "tool_use_id": odd, "content": odd}
+    conversations = [
+        claude(
+            claude_message(odd, "human", f"a{odd}"),
+            claude_message("b", "assistant", "", call, result, {"type": "text", "text": odd}),
+            name=odd,
+        ),
+        {**SHAREGPT, "tools": [{"name": odd, odd: [odd]}], "title": odd},
+        {**OPENAI, "tools": [{odd: odd}], "model": odd},
+        chatgpt(
+            chatgpt_node(odd, None, "user", odd),
+            chatgpt_node(f"{odd}1", odd, "assistant", odd),
+            chatgpt_node(f"{odd}2", odd, "assistant", odd),
+            title=odd,
+        ),
+    ]
+    rows, problems = events(write(tmp_path / "\udcff.json", conversations), every_branch=True)
+    assert problems == []
+    assert len(rows) == 5
+    assert all(Row.from_json(row.to_json()) == row for row in rows)
 
 
 def test_folders_give_their_files_sorted_and_no_links(tmp_path: Path) -> None:
