@@ -47,7 +47,7 @@ class Conversations:
         Raises:
             NotFound: there is none of that id, or it is another tenant's.
         """
-        return await self._database.read(lambda session: _from_row(_find(session, id, tenant)))
+        return await self._database.read(lambda session: conversation_of(_find(session, id, tenant)))
 
     async def list(
         self,
@@ -81,7 +81,7 @@ class Conversations:
 
         def work(session: Session) -> Page[Conversation]:
             rows = session.scalars(_page(session, query, tenant, after, order).limit(limit + 1)).all()
-            return Page(tuple(_from_row(row) for row in rows[:limit]), has_more=len(rows) > limit)
+            return Page(tuple(conversation_of(row) for row in rows[:limit]), has_more=len(rows) > limit)
 
         return await self._database.read(work)
 
@@ -98,7 +98,7 @@ class Conversations:
             row = _find(session, id, tenant, lock=True)
             row.pairs = _pairs(pairs)
             session.flush()
-            return _from_row(row)
+            return conversation_of(row)
 
         return await self._database.write(work)
 
@@ -174,7 +174,8 @@ def _to_row(conversation: Conversation) -> ConversationRow:
     )
 
 
-def _from_row(row: ConversationRow) -> Conversation:
+def conversation_of(row: ConversationRow) -> Conversation:
+    """A row as plain data."""
     return Conversation(
         id=row.id,
         tenant=row.tenant,

@@ -65,7 +65,7 @@ class FeedbackLog:
                 .where(FeedbackRow.conversation_id == conversation_id)
                 .order_by(FeedbackRow.created_at, FeedbackRow.id)
             )
-            return tuple(_from_row(row) for row in rows)
+            return tuple(feedback_of(row) for row in rows)
 
         return await self._database.read(work)
 
@@ -83,7 +83,8 @@ def _to_row(feedback: Feedback) -> FeedbackRow:
     )
 
 
-def _from_row(row: FeedbackRow) -> Feedback:
+def feedback_of(row: FeedbackRow) -> Feedback:
+    """A row as plain data."""
     return Feedback(
         id=row.id,
         conversation_id=row.conversation_id,

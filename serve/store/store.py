@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +15,8 @@ from serve.store.conversations import Conversations
 from serve.store.database import Database
 from serve.store.feedback import FeedbackLog
 from serve.store.keys import Keys
+from serve.store.records import Conversation, Feedback
+from serve.store.stream import read_batch
 from serve.store.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -53,6 +57,36 @@ class Store:
     async def close(self) -> None:
         """Finish what is under way and let go of the database. Safe to call twice."""
         await self._database.close()
+
+    async def stream(
+        self,
+        *,
+        tenant: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        batch: int = 100,
+    ) -> AsyncIterator[tuple[Conversation, tuple[Feedback, ...]]]:
+        """Every conversation with the feedback on it, both oldest first; in memory are at most ``batch`` of them.
+
+        Args:
+            tenant: only theirs; none for everybody's, which is for the operator alone.
+            model: only those that this model answered.
+            since, until: only those of this time or later, and before this time; aware.
+            batch: conversations read in one transaction. What is added or deleted between two of them is, or is
+                not, among what follows.
+        """
+        after: tuple[datetime, str] | None = None
+        while True:
+            found = await self._database.read(
+                read_batch(tenant=tenant, model=model, since=since, until=until, after=after, limit=batch)
+            )
+            for one in found:
+                yield one
+            if len(found) < batch:
+                return
+            last = found[-1][0]
+            after = last.created_at, last.id
 
     async def healthy(self) -> bool:
         """Whether the database answers; why not goes to the log."""
