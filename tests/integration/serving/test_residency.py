@@ -122,7 +122,7 @@ async def test_two_models_share_the_memory_of_one(
 ) -> None:
     # Room for either of them, as the group's ``GROUPQWEN_MEMORY_LIMIT`` says, and not for both.
     small = on_demand(smollm2_settings, context=4096, slots=8)
-    strong = on_demand(qwen_settings, context=8192, slots=4)
+    strong = on_demand(qwen_settings, context=8192, slots=12)
     names = (smollm2_settings.id, qwen_settings.id)
     # Started one after the other, so that it is known which of them had to make room.
     await deploy(group, gateway(), small, states={names[0]: "ready"})
