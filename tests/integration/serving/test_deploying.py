@@ -91,7 +91,11 @@ async def test_one_request_with_many_choices_makes_a_model_grow(
 ) -> None:
     scaling = {**GROWING, "policy": {"policy_function": "serve.replica.scaling:EngineLoad"}}
     model = echo("first", deployment={"autoscaling_config": scaling})
-    model["args"] = {**smollm2_settings.model_dump(exclude_none=True), "id": "first", "engine": {"context": 1024, "slots": 8}}
+    model["args"] = {
+        **smollm2_settings.model_dump(exclude_none=True),
+        "id": "first",
+        "engine": {"context": 1024, "slots": 8},
+    }
     await asyncio.to_thread(group.deploy, gateway(), model)
     assert len(group.replicas("first")) == 1
     # One request: by Serve's own policy, which counts requests, one replica would do.
