@@ -31,6 +31,8 @@ def _files(site: Site) -> dict[str, RepoFile]:
 def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    # The vLLM handler, which tests of this folder import, keeps the client off the network.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
 def test_the_client_finds_the_files_sizes_and_hashes_that_are_noted_here(
