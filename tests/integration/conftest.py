@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,18 @@ from serve.settings.model import ModelSettings
 from tests.group import ROOT
 from tests.torchvision import make_importable
 from tests.vllm import qwen_tokenizer, smollm2_folder
+
+
+_patch = pytest.MonkeyPatch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """transformers looks for torchvision when it is first imported, which any module of tests may do."""
+    make_importable(Environment.read().home / "tests" / "torchvision", _patch)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _patch.undo()
 
 
 def _settings(model_id: str) -> ModelSettings:
@@ -32,14 +43,6 @@ def smollm2_settings() -> ModelSettings:
 @pytest.fixture(scope="session")
 def qwen_settings() -> ModelSettings:
     return _settings("qwen2.5-coder-0.5b")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def torchvision() -> Iterator[None]:
-    """transformers looks for torchvision when it is first imported, which any test may do."""
-    with pytest.MonkeyPatch.context() as patch:
-        make_importable(Environment.read().home / "tests" / "torchvision", patch)
-        yield
 
 
 @pytest.fixture(scope="session")
