@@ -15,7 +15,6 @@ from tests.group import ROOT
 from tests.torchvision import make_importable
 from tests.vllm import qwen_tokenizer, smollm2_folder
 
-
 _patch = pytest.MonkeyPatch()
 
 
