@@ -19,11 +19,11 @@ from serve.handlers.llamacpp import logprobs
 from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
-from serve.handlers.llamacpp.rate import Rate, Speed
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import Slot, divide, place, prompt_limit, should_wait
 from serve.handlers.llamacpp.turns import Turns
+from serve.handlers.rate import Rate, Speed
 from serve.protocol.events import Event, FinishReason
 from serve.settings.engines import LlamaCppEngine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from serve.handlers.llamacpp.rate import Rate, Speed
+from serve.handlers.rate import Rate, Speed
 
 
 class EngineStats:

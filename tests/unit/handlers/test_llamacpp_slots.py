@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.output import OutputForm
 from serve.handlers.llamacpp.plan import Plan
-from serve.handlers.llamacpp.rate import Rate
 from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import (
     SMALLEST_CHUNK,
@@ -22,6 +21,7 @@ from serve.handlers.llamacpp.slots import (
     prompt_limit,
     should_wait,
 )
+from serve.handlers.rate import Rate
 from serve.protocol.requests import CompletionRequest
 from serve.protocol.sampling import SamplingDefaults, resolve
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve.handlers.llamacpp.rate import WINDOW, Rate, Speed
+from serve.handlers.rate import WINDOW, Rate, Speed
 
 
 def test_a_rate_is_the_average_over_the_window() -> None:
