@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.rounds import GROUP, Point, markdown
 from benchmarks.streams import StreamSample
-from benchmarks.vllm import flags, markdown, model_args
+from benchmarks.vllm import VLLM, bar_rows, flags, model_args
 from serve.settings.model import ModelSettings
 
 
@@ -33,7 +34,8 @@ def test_arguments_become_flags(arguments: dict[str, object], found: list[str]) 
 def test_ratios_are_taken_within_a_round() -> None:
     ours = [sample(100.0, 10.0), sample(50.0, 20.0), sample(80.0, 10.0)]
     theirs = [sample(100.0, 10.0), sample(25.0, 10.0), sample(100.0, 10.0)]
-    text = markdown({"machine": "here"}, {4: {"ours": ours, "vllm": theirs}})
+    results = {Point(4): {GROUP: ours, VLLM: theirs}}
+    text = markdown("vLLM", {"machine": "here"}, bar_rows(results), results)
     assert "| tokens/s over vllm serve, 4 streams | 1.00 | 0.80..2.00 | at least 0.95 | met |" in text
     assert "| first token over vllm serve, 4 streams | 1.00 | 1.00..2.00 | at most 1.1 | met |" in text
     assert "| 4 | group | 80.0 | 50.0..100 | 10.0 |" in text
