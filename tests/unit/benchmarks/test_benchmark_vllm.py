@@ -38,4 +38,4 @@ def test_ratios_are_taken_within_a_round() -> None:
     text = markdown("vLLM", {"machine": "here"}, bar_rows(results), results)
     assert "| tokens/s over vllm serve, 4 streams | 1.00 | 0.80..2.00 | at least 0.95 | met |" in text
     assert "| first token over vllm serve, 4 streams | 1.00 | 1.00..2.00 | at most 1.1 | met |" in text
-    assert "| 4 | group | 80.0 | 50.0..100 | 10.0 |" in text
+    assert "| 4 streams | group | 80.0 | 50.0..100 | 10.0 | 1.00 | 2.00 |" in text
