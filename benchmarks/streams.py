@@ -138,7 +138,7 @@ class StreamRun:
     async def _bring_long_prompt(self) -> None:
         await asyncio.sleep(self._load.warm_up + 1)
         words = itertools.islice(itertools.cycle(_WORDS), self._load.long_prompt)
-        await self._ask(f"Which of these words is the longest? {' '.join(words)}", 1)
+        await self._ask(f"Which of these words is the longest? {' '.join(words)}", 8)
 
     async def _ask(self, text: str, tokens: int) -> Answer:
         loop = asyncio.get_running_loop()
