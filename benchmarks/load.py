@@ -11,7 +11,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -171,7 +171,7 @@ class Run:
         place = urlsplit(load.url)
         self._host = place.hostname or "127.0.0.1"
         self._port = place.port or 80
-        self._request = _encode(load, f"{place.path}/chat/completions")
+        self._request = _encode(load)
         self._check = AnswerCheck(load.text)
         self._timed: list[Timed] = []
         # Requests that began before the end of the measured time and are not finished.
@@ -188,15 +188,7 @@ class Run:
         self._start = time.perf_counter() + self._load.warm_up
         self._end = self._start + self._load.seconds
         allowed = self._load.warm_up + self._load.seconds + PATIENCE_SECONDS
-        try:
-            async with asyncio.timeout(allowed), asyncio.TaskGroup() as workers:
-                for _ in range(self._load.concurrency):
-                    workers.create_task(self._work())
-        except TimeoutError:
-            raise BadAnswer(f"some answers did not end within {allowed:g} s") from None
-        except ExceptionGroup as failures:
-            # The first that failed; the others were cancelled or failed for the same reason.
-            raise failures.exceptions[0] from None
+        await together([self._work() for _ in range(self._load.concurrency)], allowed)
         return self._sample()
 
     async def _work(self) -> None:
@@ -235,23 +227,47 @@ class Run:
         )
 
 
+async def together(workers: Iterable[Coroutine[Any, Any, None]], allowed: float) -> None:
+    """Run workers at once until all have ended.
+
+    Raises:
+        BadAnswer: they did not end within ``allowed`` seconds.
+        Exception: what the first worker raised that failed; the others are cancelled.
+    """
+    try:
+        async with asyncio.timeout(allowed), asyncio.TaskGroup() as tasks:
+            for worker in workers:
+                tasks.create_task(worker)
+    except TimeoutError:
+        raise BadAnswer(f"some answers did not end within {allowed:g} s") from None
+    except ExceptionGroup as failures:
+        # The first that failed; the others were cancelled or failed for the same reason.
+        raise failures.exceptions[0] from None
+
+
 def share(begun: float, ended: float, start: float, end: float) -> float:
     """Which part of the time from ``begun`` to ``ended`` lies between ``start`` and ``end``, from 0 to 1."""
     return max(0.0, min(ended, end) - max(begun, start)) / (ended - begun)
 
 
-def _encode(load: Load, path: str) -> bytes:
+def _encode(load: Load) -> bytes:
     """The bytes of the one request that is sent again and again."""
     messages = [{"role": "user", "content": "Say the tokens."}]
-    body = orjson.dumps({"model": load.model, "messages": messages, "stream": True})
+    return chat_request(load.url, load.key, {"model": load.model, "messages": messages, "stream": True})
+
+
+def chat_request(url: str, key: str | None, body: object, *headers: str) -> bytes:
+    """The bytes of a request for a chat completion below the base address ``url``."""
+    place, data = urlsplit(url), orjson.dumps(body)
     lines = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {urlsplit(load.url).netloc}",
+        f"POST {place.path}/chat/completions HTTP/1.1",
+        f"Host: {place.netloc}",
         "Content-Type: application/json",
-        *([f"Authorization: Bearer {load.key}"] if load.key else []),
-        f"Content-Length: {len(body)}",
+        *headers,
+        *([f"Authorization: Bearer {key}"] if key else []),
+        f"Content-Length: {len(data)}",
     ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode() + data
 
 
 def run(main: Coroutine[Any, Any, Sample]) -> Sample:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from benchmarks.answers import BadAnswer
-from benchmarks.load import PATIENCE_SECONDS, StreamConnection, share
+from benchmarks.load import PATIENCE_SECONDS, StreamConnection, chat_request, share, together
 from benchmarks.spread import percentile
 from serve.protocol.sse import FrameReader
 
@@ -100,7 +100,6 @@ class StreamRun:
         self._load = load
         place = urlsplit(load.url)
         self._host, self._port = place.hostname or "127.0.0.1", place.port or 80
-        self._path = f"{place.path}/chat/completions"
         self._numbers = itertools.count()
         self._answers: list[Answer] = []
         self._start = self._end = 0.0
@@ -115,16 +114,10 @@ class StreamRun:
         self._start = time.perf_counter() + self._load.warm_up
         self._end = self._start + self._load.seconds
         allowed = self._load.warm_up + self._load.seconds + PATIENCE_SECONDS
-        try:
-            async with asyncio.timeout(allowed), asyncio.TaskGroup() as workers:
-                for _ in range(self._load.streams):
-                    workers.create_task(self._work())
-                if self._load.long_prompt:
-                    workers.create_task(self._bring_long_prompt())
-        except TimeoutError:
-            raise BadAnswer(f"some answers did not end within {allowed:g} s") from None
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        workers = [self._work() for _ in range(self._load.streams)]
+        if self._load.long_prompt:
+            workers.append(self._bring_long_prompt())
+        await together(workers, allowed)
         return summed_up(self._answers, self._start, self._end)
 
     async def _work(self) -> None:
@@ -146,7 +139,7 @@ class StreamRun:
         _, connection = await loop.create_connection(TimedConnection, self._host, self._port)
         try:
             begun = time.perf_counter()
-            body = await connection.ask(_encode(self._load, self._path, text, tokens))
+            body = await connection.ask(_encode(self._load, text, tokens))
         finally:
             connection.close()
         return Answer(begun, connection.arrivals, tokens_in(body))
@@ -201,7 +194,7 @@ def _share(one: Answer, start: float, end: float) -> float:
     return share(first, last, start, end) if last > first else float(start <= first < end)
 
 
-def _encode(load: StreamLoad, path: str, text: str, tokens: int) -> bytes:
+def _encode(load: StreamLoad, text: str, tokens: int) -> bytes:
     body = {
         "model": load.model,
         "messages": [
@@ -213,16 +206,7 @@ def _encode(load: StreamLoad, path: str, text: str, tokens: int) -> bytes:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    data = orjson.dumps(body)
-    lines = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {urlsplit(load.url).netloc}",
-        "Content-Type: application/json",
-        "Connection: close",
-        *([f"Authorization: Bearer {load.key}"] if load.key else []),
-        f"Content-Length: {len(data)}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + data
+    return chat_request(load.url, load.key, body, "Connection: close")
 
 
 def main() -> int:

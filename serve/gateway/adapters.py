@@ -13,14 +13,9 @@ from serve.errors import AdapterLoading, AdapterNotFound, GroupQwenError, Invali
 from serve.gateway.members import Member
 from serve.gateway.returned import AdapterNotThere
 from serve.gateway.transport.base import ReplicaLost
+from serve.protocol.requests import split_model
 
 Json = dict[str, Any]
-
-
-def split(name: str) -> tuple[str, str | None]:
-    """The model and the adapter that ``name`` asks for; no adapter where it has no colon."""
-    model, colon, adapter = name.partition(":")
-    return model, adapter if colon else None
 
 
 def require_no_adapter(name: str) -> None:
@@ -31,7 +26,7 @@ def require_no_adapter(name: str) -> None:
 
 def given_up(lost: ReplicaLost, model: str, request: Json) -> GroupQwenError:
     """What a client is told when a request was sent to ``model`` often enough."""
-    _, adapter = split(request["model"])
+    _, adapter = split_model(request["model"])
     if isinstance(lost, AdapterNotThere) and adapter is not None:
         return AdapterLoading(model, adapter)
     return ModelStarting(model)

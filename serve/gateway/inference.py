@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from serve.errors import InternalError, InvalidRequest, Unavailable
-from serve.gateway.adapters import given_up, require_no_adapter, split
+from serve.gateway.adapters import given_up, require_no_adapter
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Member, Members
@@ -23,6 +24,7 @@ from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Line, Tell, Waking
 from serve.protocol.http import as_error, read_body
+from serve.protocol.requests import split_model
 from serve.protocol.validation import parse_json
 from serve.routing.features import Features, features_of
 from serve.routing.policy import Decision, Policy
@@ -108,7 +110,7 @@ class Inference:
         if tell is None and request.get("stream") is True:
             tell = line.tell
         try:
-            await self._carry_out(kind, scope, request, body, line.send, tell)
+            await self._carry_out(kind, scope, request, body, line, tell)
         except Exception as raised:
             if not line.begun:
                 raise
@@ -118,7 +120,7 @@ class Inference:
             await line.fail(error)
 
     async def _carry_out(
-        self, kind: Kind, scope: Scope, request: Json, body: bytes, send: Send, tell: Tell | None
+        self, kind: Kind, scope: Scope, request: Json, body: bytes, line: Line, tell: Tell | None
     ) -> None:
         """Find a model, bring it into memory where it is not, and ask it.
 
@@ -136,7 +138,7 @@ class Inference:
             try:
                 if member.rests:
                     raise ModelRests
-                await self._attempt(kind, scope, caller, request, body, model, reason, send)
+                await self._attempt(kind, scope, caller, request, body, model, reason, line.answer)
                 return
             except ModelRests:
                 wake_deadline = wake_deadline or clock() + self.behaviour.wake.timeout
@@ -166,7 +168,7 @@ class Inference:
         """The model that answers, and why. It may have to be brought into memory first."""
         if request["model"] == AUTO:
             return await self._choose_any(kind, request)
-        name, _ = split(request["model"])
+        name, _ = split_model(request["model"])
         if name == AUTO:
             require_no_adapter(request["model"])
         member = await self._members.wait_ready(name, self.behaviour.timeouts.replica_wait)
@@ -192,13 +194,10 @@ class Inference:
         """What the policy decides; a model that is not in memory is taken where the policy says so, and where no
         other can answer."""
         policy = self.behaviour.policy
-        everyone = self._members.candidates(kind.capability, resting=True)
-        if policy.wakes:
-            return policy.decide(features, everyone)
-        try:
-            return policy.decide(features, self._members.candidates(kind.capability))
-        except (Unavailable, InvalidRequest):
-            return policy.decide(features, everyone)
+        if not policy.wakes:
+            with suppress(Unavailable, InvalidRequest):
+                return policy.decide(features, self._members.candidates(kind.capability))
+        return policy.decide(features, self._members.candidates(kind.capability, resting=True))
 
     async def _attempt(
         self,

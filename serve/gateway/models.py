@@ -10,6 +10,7 @@ from serve.gateway import adapters
 from serve.gateway.inference import AUTO
 from serve.gateway.members import Member, Members
 from serve.protocol.http import send_json
+from serve.protocol.requests import split_model
 
 Json = dict[str, Any]
 
@@ -29,7 +30,7 @@ class Models:
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One model, or one adapter of a model."""
-        model, adapter = adapters.split(scope["path_params"]["model"])
+        model, adapter = split_model(scope["path_params"]["model"])
         if model == AUTO and adapter is None:
             await send_json(send, _AUTO_BODY)
             return

@@ -168,11 +168,14 @@ class Line:
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._part(comment(f"waiting for {model}"), more=True)
 
-    async def send(self, message: Message) -> None:
-        """Pass on a message of the answer."""
-        if not self.begun:
-            await self._send(message)
-        elif message["type"] == "http.response.start":
+    @property
+    def answer(self) -> Send:
+        """What takes the messages of the answer: the client itself, as long as nothing has gone out."""
+        return self._continue if self.begun else self._send
+
+    async def _continue(self, message: Message) -> None:
+        """Pass on a message of an answer whose head has gone out already."""
+        if message["type"] == "http.response.start":
             self._error = None if message["status"] == 200 else b""
         elif self._error is None:
             await self._send(message)

@@ -188,12 +188,6 @@ class SamplingFields(_Body):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
-    model: str
-
-    @property
-    def adapter(self) -> str | None:
-        """The adapter in a model's name ``id:adapter``; none for the base."""
-        return self.model.partition(":")[2] or None
 
     @model_validator(mode="after")
     def _bias_names_tokens(self) -> SamplingFields:
@@ -221,6 +215,12 @@ class _Ignored(_Body):
     modalities: list[Literal["text"]] | None = None
 
 
+def split_model(name: str) -> tuple[str, str | None]:
+    """The model and the adapter that ``name`` asks for: an id, or ``id:adapter``; no adapter without a colon."""
+    model, colon, adapter = name.partition(":")
+    return model, adapter if colon else None
+
+
 class _Generates(_Body):
     """What asks a model for text. ``model`` is an id, or ``id:adapter``."""
 
@@ -229,8 +229,7 @@ class _Generates(_Body):
     @property
     def adapter(self) -> str | None:
         """The name after the first colon of ``model``; none where the model itself is asked for."""
-        _, colon, name = self.model.partition(":")
-        return name if colon else None
+        return split_model(self.model)[1]
 
 
 class ChatRequest(_Generates, SamplingFields, _Ignored):

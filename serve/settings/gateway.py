@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from serve.settings.base import Settings
 from serve.settings.model import ModelId
+from serve.settings.suggest import require_distinct
 
 
 class Limits(Settings):
@@ -112,10 +113,7 @@ class RoutingSettings(Settings):
     @field_validator("rules")
     @classmethod
     def _have_their_own_names(cls, rules: list[Rule]) -> list[Rule]:
-        names = [rule.name for rule in rules]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"each rule needs a name of its own; given twice: {', '.join(twice)}")
+        require_distinct("rule", [rule.name for rule in rules])
         return rules
 
 

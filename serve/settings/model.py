@@ -10,7 +10,7 @@ from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
 from serve.settings.engines import ENGINES, LOADS_A_FILE, LOADS_A_FOLDER, NEEDS_WEIGHTS
 from serve.settings.errors import worded
-from serve.settings.suggest import one_of
+from serve.settings.suggest import one_of, require_distinct
 from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
@@ -103,8 +103,5 @@ class ModelUserConfig(Settings):
     @field_validator("adapters")
     @classmethod
     def _have_their_own_names(cls, adapters: list[AdapterSource]) -> list[AdapterSource]:
-        names = [adapter.name for adapter in adapters]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"each adapter needs a name of its own; given twice: {', '.join(twice)}")
+        require_distinct("adapter", [adapter.name for adapter in adapters])
         return adapters

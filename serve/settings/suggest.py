@@ -1,4 +1,4 @@
-"""Sentences that name what is allowed and what was probably meant."""
+"""Checks of names, and sentences that name what is allowed and what was probably meant."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def one_of(what: str, given: str, known: Iterable[str]) -> str:
     guess = nearest(given, names)
     hint = f"; did you mean {guess!r}?" if guess else "."
     return f"unknown {what} {given!r}{hint} Known: {', '.join(names)}"
+
+
+def require_distinct(what: str, names: list[str]) -> None:
+    """Raise ``ValueError`` when two of ``what`` have the same name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"each {what} needs a name of its own; given twice: {', '.join(twice)}")

@@ -7,7 +7,7 @@ it would come from the sampling defaults.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from serve.errors import InvalidRequest
 from serve.protocol.requests import ChatRequest, CompletionRequest
@@ -18,18 +18,7 @@ Json = dict[str, Any]
 
 #: Set anew below, or this group's own affair.
 _NOT_PASSED = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "store", "metadata"}
-_PARAMETERS: tuple[Parameter, ...] = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "seed",
-    "stop",
-)
+_PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
 def chat_body(request: ChatRequest, sampling: Sampling, engine: UpstreamEngine) -> Json:
