@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +23,7 @@ CACHE_SECONDS = 5.0
 _CACHE_SIZE = 4096
 
 
+@lru_cache
 def is_loopback(host: str) -> bool:
     """Whether ``host`` (a name or an address, no port) is this machine for certain."""
     if host == "localhost":
@@ -102,6 +103,7 @@ class Access:
         return key
 
 
+@lru_cache
 def _split(address: bytes, what: str) -> SplitResult:
     try:
         return urlsplit(address.decode("latin-1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -59,6 +60,7 @@ class Gateway:
                 " `python -m serve.keys create NAME`, or set the host to 127.0.0.1"
             )
         self._metrics = GatewayMetrics()
+        self._reports = asyncio.create_task(self._metrics.keep_reporting())
         self._usage = UsageLedger(self._store)
         self._transport: HttpTransport | HandleTransport
         if settings.transport == "http" or (settings.transport == "auto" and environment.haproxy):
@@ -128,10 +130,13 @@ class Gateway:
         """Raise when this replica must be replaced."""
         if not self._members.alive:
             raise Unavailable("The list of models is no longer kept fresh.")
+        if self._reports.done():
+            raise Unavailable("The gateway's metrics are no longer reported.")
 
     async def __del__(self) -> None:
         if hasattr(self, "_members"):
             self._waking.close()
+            self._reports.cancel()
             await self._members.close()
             await self._transport.close()
             await self._usage.close()

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,14 +47,15 @@ class Edge:
         begun = time.perf_counter()
         status = 0
 
-        async def tagged(message: Message) -> None:
+        def tagged(message: Message) -> Awaitable[None]:
             nonlocal status
-            kind = message["type"]
-            status = status or message.get("status", _SOCKET_STATUS.get(kind, 0))
-            # Serve answers with the id that it found in the request, or put there.
-            if brought is None and kind.endswith("http.response.start"):
-                message["headers"] = [*message["headers"], (REQUEST_ID, current)]
-            await send(message)
+            if not status:
+                kind = message["type"]
+                status = message.get("status", _SOCKET_STATUS.get(kind, 0))
+                # Serve answers with the id that it found in the request, or put there.
+                if brought is None and kind.endswith("http.response.start"):
+                    message["headers"] = [*message["headers"], (REQUEST_ID, current)]
+            return send(message)
 
         try:
             await self._app(scope, receive, tagged)

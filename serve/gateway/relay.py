@@ -65,7 +65,7 @@ async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, k
 
 async def _relay_stream(send: Send, answer: Answer, count: Count, keep: Keep | None) -> None:
     kept = KeptStream() if keep is not None else None
-    tail = b""
+    tail, last, more = b"", b"", True
     try:
         async for chunk in answer.chunks():
             tail = chunk if len(chunk) >= _TAIL else (tail + chunk)[-_TAIL:]
@@ -76,8 +76,9 @@ async def _relay_stream(send: Send, answer: Answer, count: Count, keep: Keep | N
                 count(usage.prompt_tokens, usage.completion_tokens)
                 if kept is not None and keep is not None:
                     await keep(kept.whole(usage))
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        last = b""
+            # The end goes out with the last piece where they came together: one message less on the whole way.
+            more = not answer.ended
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
     except ReplicaLost as lost:
         logger.warning("a model was lost while it answered", extra={"reason": str(lost)})
         last = frame(lost_error().body())
@@ -86,7 +87,8 @@ async def _relay_stream(send: Send, answer: Answer, count: Count, keep: Keep | N
         if isinstance(error, InternalError):
             logger.exception("a stream failed in the gateway")
         last = frame(error.body())
-    await send({"type": "http.response.body", "body": last})
+    if more:
+        await send({"type": "http.response.body", "body": last})
 
 
 def lost_error() -> UpstreamFailed:

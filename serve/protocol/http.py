@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -136,10 +136,10 @@ class Errors:
             return
         begun = False
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
-            await send(message)
+            begun = True  # A head comes before anything else.
+            return send(message)
 
         try:
             await self._app(scope, receive, watched)

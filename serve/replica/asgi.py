@@ -207,11 +207,12 @@ class _Signed:
 def _signed(send: Send, model: str) -> Send:
     """``send`` with the model's name in the answer's headers, unless one is there already."""
 
-    async def signed(message: Message) -> None:
+    # Gives what ``send`` gives, so that the many messages of a stream are awaited once and not once more here.
+    def signed(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = message["headers"]
             if not any(name == MODEL_HEADER for name, _ in headers):
                 message = {**message, "headers": [*headers, (MODEL_HEADER, model.encode())]}
-        await send(message)
+        return send(message)
 
     return signed

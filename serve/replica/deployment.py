@@ -14,6 +14,7 @@ from serve.adapters.registry import Registry
 from serve.errors import Unavailable
 from serve.handlers.base import handler_class
 from serve.logs import configure_logging
+from serve.metrics import REPORT_SECONDS
 from serve.models import local_path
 from serve.replica.adapters import Adapters
 from serve.replica.asgi import ReplicaApp
@@ -26,8 +27,6 @@ from serve.residency.resident import Resident
 from serve.settings.environment import Environment
 from serve.settings.errors import parsed
 from serve.settings.model import ModelSettings, ModelUserConfig
-
-REPORT_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.metrics import Gauge, Histogram
 
 from serve.handlers.base import Load
+from serve.metrics import SummedCounter
 from serve.protocol.events import Usage
 
 _SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
@@ -18,10 +19,8 @@ class ReplicaMetrics:
     """Counters of one replica; Ray adds the replica's own labels."""
 
     def __init__(self, model: str) -> None:
-        self._requests = Counter(
-            "groupqwen_model_requests",
-            description="Requests taken by a model.",
-            tag_keys=("model", "adapter", "kind"),
+        self._requests = SummedCounter(
+            "groupqwen_model_requests", "Requests taken by a model.", ("model", "adapter", "kind")
         )
         self._seconds = Histogram(
             "groupqwen_model_request_seconds",
@@ -29,10 +28,8 @@ class ReplicaMetrics:
             boundaries=_SECONDS,
             tag_keys=("model", "kind"),
         )
-        self._tokens = Counter(
-            "groupqwen_model_tokens",
-            description="Tokens read and generated.",
-            tag_keys=("model", "adapter", "kind"),
+        self._tokens = SummedCounter(
+            "groupqwen_model_tokens", "Tokens read and generated.", ("model", "adapter", "kind")
         )
         self._load = {
             name: Gauge(f"groupqwen_model_{name}", description=text, tag_keys=("model",))
@@ -48,27 +45,26 @@ class ReplicaMetrics:
                 ("circuit_open", "1 while a server that the model is on is not asked, because it does not answer."),
             )
         }
-        self._tags = {"model": model}
+        self._model = model
 
     @contextmanager
     def request(self, kind: str, adapter: str = "") -> Iterator[None]:
         """Count and time one request."""
-        tags = {**self._tags, "kind": kind}
-        self._requests.inc(1, {**tags, "adapter": adapter})
+        self._requests.add(1, self._model, adapter, kind)
         begun = time.monotonic()
         try:
             yield
         finally:
-            self._seconds.observe(time.monotonic() - begun, tags)
+            self._seconds.observe(time.monotonic() - begun, {"model": self._model, "kind": kind})
 
     def count(self, usage: Usage, adapter: str = "") -> None:
         """Count the tokens of a finished generation. Adapters that answer are few: they are those published."""
-        if usage.prompt_tokens:
-            self._tokens.inc(usage.prompt_tokens, {**self._tags, "adapter": adapter, "kind": "prompt"})
-        if usage.completion_tokens:
-            self._tokens.inc(usage.completion_tokens, {**self._tags, "adapter": adapter, "kind": "completion"})
+        self._tokens.add(usage.prompt_tokens, self._model, adapter, "prompt")
+        self._tokens.add(usage.completion_tokens, self._model, adapter, "completion")
 
     def report(self, load: Load) -> None:
-        """Publish how busy the replica is."""
+        """Hand to Ray what was counted, and how busy the replica is."""
+        self._requests.report()
+        self._tokens.report()
         for name, gauge in self._load.items():
-            gauge.set(float(getattr(load, name)), self._tags)
+            gauge.set(float(getattr(load, name)), {"model": self._model})

@@ -30,6 +30,11 @@ class Answer(ABC):
     status: int
     headers: RawHeaders
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known already that nothing follows what ``chunks`` has given."""
+        return False
+
     def header(self, name: bytes) -> bytes | None:
         """The value of a header, or none."""
         return next((value for key, value in self.headers if key == name), None)

@@ -111,9 +111,14 @@ class Connection(asyncio.Protocol):
         return self._paused
 
     @property
+    def ended(self) -> bool:
+        """Whether the answer has been taken whole."""
+        return self._complete and not self._chunks
+
+    @property
     def reusable(self) -> bool:
         """Whether the answer has been taken whole and the other side keeps the connection."""
-        return self.open and self._complete and self._keep_alive and not self._chunks
+        return self.open and self.ended and self._keep_alive
 
     async def request(self, data: bytes) -> None:
         """Send a request and wait for the head of its answer.

@@ -142,6 +142,11 @@ class HttpAnswer(Answer):
         self.status = connection.status
         self.headers = connection.headers
 
+    @property
+    def ended(self) -> bool:
+        """Whether the body has been taken whole."""
+        return self._connection is not None and self._connection.ended
+
     def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it comes."""
         assert self._connection is not None, "the answer is closed"

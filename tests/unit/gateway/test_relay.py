@@ -22,16 +22,25 @@ Json = dict[str, Any]
 
 
 class Parts(Answer):
-    """An answer in these parts."""
+    """An answer in these parts.
 
-    def __init__(self, *parts: bytes, headers: RawHeaders | None = None) -> None:
+    Args:
+        knows_end: whether the last part and the end of the body come together.
+    """
+
+    def __init__(self, *parts: bytes, headers: RawHeaders | None = None, knows_end: bool = False) -> None:
         self.status = 200
         self.headers = headers or [(b"content-type", b"text/event-stream")]
-        self._parts = parts
+        self._parts = list(parts)
+        self._knows_end = knows_end
+
+    @property
+    def ended(self) -> bool:
+        return self._knows_end and not self._parts
 
     async def chunks(self) -> Any:
-        for part in self._parts:
-            yield part
+        while self._parts:
+            yield self._parts.pop(0)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -117,6 +126,16 @@ async def test_a_stream_that_ends_without_its_end_mark_is_neither_counted_nor_ke
     assert (counts, kept) == ([], [])
     assert b"".join(message["body"] for message in sent[1:]) == b'data: {"error": {}}\n\n'
     assert [message.get("more_body", False) for message in sent[1:]] == [True, False]
+
+
+async def test_an_end_that_came_with_the_last_piece_goes_out_with_it() -> None:
+    written = stream([[Delta(text="Hi")], [Delta(finish_reason="stop")]], Usage(12, 34))
+    sent, counts = await relayed(Parts(written[:20], written[20:], knows_end=True))
+    assert [(message["body"], message["more_body"]) for message in sent[1:]] == [
+        (written[:20], True),
+        (written[20:], False),
+    ]
+    assert counts == [(12, 34)]
 
 
 async def test_an_answer_of_nothing_is_sent_as_it_is() -> None:
