@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from benchmarks.load import PATIENCE_SECONDS, StreamConnection, chat_request, sh
 from benchmarks.spread import percentile
 from serve.protocol.sse import FrameReader
 
+_FIRST_NUMBER = 400_000
 _SYSTEM = "You are a helpful assistant."
 _TOPICS = ("the sea", "a city at night", "an old engine", "rain in spring", "two brothers", "the first train", "bees")
 #: Each is one token of SmolLM2's vocabulary, with the space before it.
@@ -100,7 +102,9 @@ class StreamRun:
         self._load = load
         place = urlsplit(load.url)
         self._host, self._port = place.hostname or "127.0.0.1", place.port or 80
-        self._numbers = itertools.count()
+        # Other numbers in each measurement, always as many digits: a server that keeps what it computed for earlier
+        # prompts would otherwise find them all there.
+        self._numbers = itertools.count(_FIRST_NUMBER + secrets.randbelow(_FIRST_NUMBER))
         self._answers: list[Answer] = []
         self._start = self._end = 0.0
 
@@ -126,23 +130,25 @@ class StreamRun:
             number = next(self._numbers)
             topic = _TOPICS[number % len(_TOPICS)]
             text = f"Number {number}: write a long story about {topic}, with many details."
-            self._answers.append(await self._ask(text, self._load.tokens))
+            begun, connection, body = await self._ask(text, self._load.tokens)
+            self._answers.append(Answer(begun, connection.arrivals, tokens_in(body)))
 
     async def _bring_long_prompt(self) -> None:
         await asyncio.sleep(self._load.warm_up + 1)
         words = itertools.islice(itertools.cycle(_WORDS), self._load.long_prompt)
-        await self._ask(f"Which of these words is the longest? {' '.join(words)}", 8)
+        # What it says, if anything, does not matter.
+        await self._ask(f"{next(self._numbers)}: which of these words is the longest? {' '.join(words)}", 1)
 
-    async def _ask(self, text: str, tokens: int) -> Answer:
+    async def _ask(self, text: str, tokens: int) -> tuple[float, TimedConnection, bytes]:
+        """When it was sent, what it came over, and the body of the answer."""
         loop = asyncio.get_running_loop()
         # Connections are not used again: llama.cpp's server is slower with kept ones.
         _, connection = await loop.create_connection(TimedConnection, self._host, self._port)
         try:
             begun = time.perf_counter()
-            body = await connection.ask(_encode(self._load, text, tokens))
+            return begun, connection, await connection.ask(_encode(self._load, text, tokens))
         finally:
             connection.close()
-        return Answer(begun, connection.arrivals, tokens_in(body))
 
 
 def summed_up(answers: Sequence[Answer], start: float, end: float) -> StreamSample:

@@ -20,6 +20,7 @@ from serve.handlers.llamacpp.lora import BaseModel
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.plan import Plan, Planner
 from serve.handlers.llamacpp.sequence import Stream
+from serve.handlers.llamacpp.threads import in_own_thread
 from serve.models import local_path
 from serve.models.place import model_folder
 from serve.models.wanted import base_sha256
@@ -55,7 +56,7 @@ class LlamaCppHandler(Handler):
         assert self.settings.weights is not None
         began = time.monotonic()
         path = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
-        model, context, self._planner = await asyncio.to_thread(self._open, path)
+        model, context, self._planner = await in_own_thread(lambda: self._open(path))
         self._model = model
         folder = model_folder(self.settings.id, None) / "adapters"
         base = base_sha256(self.settings.weights)
