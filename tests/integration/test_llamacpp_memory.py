@@ -1,10 +1,13 @@
-"""What a real model holds in memory, against what it was estimated to, and what is left when it is unloaded."""
+"""What a real model holds in memory, against what it was estimated to, and what is left when it is unloaded; and how
+many threads it holds."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import multiprocessing
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ from serve.residency.need import need_of
 from serve.residency.resident import return_memory
 from serve.settings.engines import LlamaCppEngine
 from serve.settings.model import ModelSettings
-from tests.llamacpp import chat, events_of
+from tests.llamacpp import chat, events_of, loaded
 
 #: What an unload may leave behind, of what the model held: the allocator's odds and ends.
 LEFT = 0.05
@@ -106,3 +109,31 @@ def test_the_estimate_follows_the_engines_settings(smollm2_settings: ModelSettin
     held = rounds(settings, 2)[-1].held
     estimate = need_of(settings, path_of(settings)).model
     assert abs(held - estimate) < 0.15 * held, f"held {held}, estimated {estimate}"
+
+
+def native_threads() -> int:
+    """Threads of this process that Python did not start."""
+    return psutil.Process().num_threads() - threading.active_count()
+
+
+async def _computing_threads(settings: ModelSettings) -> int:
+    before = native_threads()
+    async with loaded(settings, context=256, slots=1, threads=2) as handler:
+        await events_of(handler, chat("Hi", max_tokens=4))
+        # Those of the thread that loaded the model end a moment after it.
+        deadline = time.monotonic() + 10
+        while native_threads() - before > 1 and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return native_threads() - before
+
+
+def _computing(settings: ModelSettings) -> int:
+    return asyncio.run(_computing_threads(settings))
+
+
+def test_no_thread_that_computed_once_keeps_others_waiting_beside_the_engines_own(
+    smollm2_settings: ModelSettings,
+) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        # The engine's thread is Python's, and computes too.
+        assert process.submit(_computing, smollm2_settings).result() == 1
