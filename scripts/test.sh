@@ -28,9 +28,13 @@ run() { echo "== $*"; "$@"; }
 if [ "$which" = all ]; then
     run .venv/bin/pre-commit run --all-files
     # One after the other, because only one group can run on a machine, and a group runs to the end of its tests.
-    for part in unit integration e2e; do
-        run .venv/bin/pytest "tests/$part" "$@"
-    done
+    parts=(unit integration e2e)
 else
-    run .venv/bin/pytest "tests/$which" "$@"
+    parts=("$which")
 fi
+for part in "${parts[@]}"; do
+    # Unit tests share nothing, so every core takes some.
+    spread=()
+    if [ "$part" = unit ]; then spread=(-n auto); fi
+    run .venv/bin/pytest "tests/$part" "${spread[@]}" "$@"
+done
