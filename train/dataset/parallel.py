@@ -36,6 +36,8 @@ def ray_for(workers: int) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Ray Data's actor pools make Ray's core print a warning about themselves as an error.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if ray.is_initialized():

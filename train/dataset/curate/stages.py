@@ -1,0 +1,127 @@
+"""Stages: what is done one after the other, each once for the same inputs, settings and code.
+
+A stage works in a folder of its own whose name ends in a hash of all that the stage depends on: the inputs, the code,
+the settings of its steps and of those before it. ``stage.json`` in it is written last. So a run that was killed goes on
+behind the last stage that was finished, and a changed recipe begins at the first stage that the change concerns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+import train.dataset
+from train.dataset.curate.base import Context
+from train.dataset.curate.passes import RowSet
+from train.dataset.curate.shards import Shard, private_folder, write_json
+from train.dataset.curate.tally import Tally
+
+Json = dict[str, Any]
+Progress = Callable[[int], None]
+
+_MANIFEST = "stage.json"
+
+
+@dataclass(frozen=True)
+class How:
+    """How the work is done.
+
+    Attributes:
+        workers: Ray workers; 0 for this process alone.
+        bar: opens a progress bar of a name, for so much work in a unit (``B`` are bytes).
+    """
+
+    context: Context
+    workers: int
+    bar: Callable[[str, int, str], AbstractContextManager[Progress]]
+
+
+class Stage(Protocol):
+    """One stage."""
+
+    @property
+    def title(self) -> str:
+        """What the progress bar and the folder call it."""
+
+    def key(self) -> bytes:
+        """What it depends on, apart from what came before."""
+
+    def do(self, before: RowSet, folder: Path, how: How) -> Json:
+        """Do the work in ``folder``, in which an earlier try may have left its units; gives what ``after`` needs."""
+
+    def after(self, before: RowSet, folder: Path, done: Json) -> RowSet:
+        """The rows when it is done."""
+
+    def tallies(self, done: Json) -> list[tuple[str, Tally]]:
+        """What its steps did."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the stages gave.
+
+    Attributes:
+        rows: those that are left.
+        tallies: by step, in order.
+        folders: of the stages.
+        resumed: how many stages an earlier run had done.
+    """
+
+    rows: RowSet
+    tallies: list[tuple[str, Tally]]
+    done: list[Json]
+    folders: list[Path]
+    resumed: int
+
+
+def run_stages(stages: Sequence[Stage], work: Path, start: bytes, how: How) -> Finished:
+    """Do what is not done yet, in folders of ``work``; ``start`` is what the first stage depends on."""
+    rows, tallies, bodies, folders, resumed = RowSet(), [], [], [], 0
+    key = start
+    for place, stage in enumerate(stages):
+        key = hashlib.sha256(key + stage.key()).digest()
+        folder = work / f"{place:02d}-{key.hex()[:24]}"
+        manifest = folder / _MANIFEST
+        if manifest.exists():
+            done: Json = orjson.loads(manifest.read_bytes())
+            resumed += 1
+        else:
+            private_folder(folder)
+            done = stage.do(rows, folder, how)
+            write_json(manifest, done)
+        rows = stage.after(rows, folder, done)
+        tallies += stage.tallies(done)
+        bodies.append(done)
+        folders.append(folder)
+    return Finished(rows, tallies, bodies, folders, resumed)
+
+
+def remove_others(work: Path, folders: Sequence[Path]) -> None:
+    """Remove the folders of stages of other recipes or inputs."""
+    for folder in work.glob("[0-9][0-9]-*"):
+        if folder not in folders:
+            shutil.rmtree(folder)
+
+
+def shards_in(folder: Path, bodies: Sequence[Json]) -> tuple[Shard, ...]:
+    """Shards as they were noted, numbered in their order; ``folder`` may have been moved since."""
+    return tuple(
+        Shard(str(folder / Path(body["path"]).name), number, body["rows"], body["size"])
+        for number, body in enumerate(bodies)
+    )
+
+
+def code_version() -> str:
+    """A hash of the code that makes the set."""
+    digest = hashlib.sha256()
+    for root in map(Path, train.dataset.__path__):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
