@@ -173,8 +173,19 @@ def _worded(kind: str, message: str, location: Sequence[int | str]) -> tuple[str
 
 #: Kinds of faults that have their own names: those above, and the rules of ``train.dataset.rows``.
 _OWN = frozenset(
-    "missing_text wrong_content bad_message missing_content missing_call_id"
-    " empty no_answer bad_roles bad_tool_calls message_size row_size".split()
+    {
+        "missing_text",
+        "wrong_content",
+        "bad_message",
+        "missing_content",
+        "missing_call_id",
+        "empty",
+        "no_answer",
+        "bad_roles",
+        "bad_tool_calls",
+        "message_size",
+        "row_size",
+    }
 )
 
 
