@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -113,15 +112,19 @@ class Files:
 
         await self._database.write(work)
 
-    async def drop_expired(self) -> None:
-        """Delete the rows of every tenant's files that have expired."""
-        statement = delete(FileRow).where(FileRow.expires_at <= utc_now())
-        await self._database.write(lambda session: session.execute(statement))
+    async def expired(self) -> tuple[str, ...]:
+        """The ids of every tenant's files that have expired and still have a row."""
+        query = select(FileRow.id).where(FileRow.expires_at <= utc_now())
+        return await self._database.read(lambda session: tuple(session.scalars(query)))
 
-    async def known(self, ids: Iterable[str]) -> frozenset[str]:
-        """Those of ``ids`` that are files of any tenant."""
-        query = select(FileRow.id).where(FileRow.id.in_(tuple(ids)))
-        return await self._database.read(lambda session: frozenset(session.scalars(query)))
+    async def drop(self, id: str) -> None:
+        """Delete the row of any tenant's file, where there is one."""
+        await self._database.write(lambda session: session.execute(delete(FileRow).where(FileRow.id == id)))
+
+    async def known(self, id: str) -> bool:
+        """Whether any tenant's file has this id."""
+        query = select(FileRow.id).where(FileRow.id == id)
+        return await self._database.read(lambda session: session.scalar(query) is not None)
 
 
 def not_found(id: str, param: str | None = None) -> NotFound:

@@ -23,6 +23,7 @@ class Scope(StrEnum):
 
     INFERENCE = "inference"
     CONVERSATIONS = "conversations"
+    FILES = "files"
     ADMIN = "admin"
 
 

@@ -127,9 +127,12 @@ async def test_an_expired_file_is_gone_and_takes_no_room(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.files.delete("file-old", "local")
     assert await ids(store) == ["file-new"]
-    assert await store.files.known(["file-old", "file-new", "file-none"]) == {"file-old", "file-new"}
-    await store.files.drop_expired()
-    assert await store.files.known(["file-old", "file-new"]) == {"file-new"}
+    assert await store.files.expired() == ("file-old",)
+    assert [await store.files.known(id) for id in ("file-old", "file-new", "file-none")] == [True, True, False]
+    for _ in range(2):
+        await store.files.drop("file-old")
+    assert await store.files.expired() == ()
+    assert [await store.files.known(id) for id in ("file-old", "file-new")] == [False, True]
 
 
 async def test_a_database_of_the_first_schema_keeps_what_it_has(database_url: str) -> None:

@@ -57,7 +57,11 @@ def validate_file(path: Path, *, listed: int = MAX_LISTED) -> Validation:
             file=sys.stderr,
         ) as bar,
     ):
-        return validate(lines_of(file, progress=lambda count: bool(bar.update(count))), listed=listed)
+        return validate(lines_of(file, progress=lambda count: _move(bar, count)), listed=listed)
+
+
+def _move(bar: tqdm[Never], count: int) -> None:
+    bar.update(count)
 
 
 def _parser() -> argparse.ArgumentParser:
