@@ -17,8 +17,12 @@ from pydantic_core import PydanticCustomError
 from serve.protocol.requests import FunctionCall, FunctionDefinition, Tool, ToolCall
 from serve.settings.errors import path_of
 from serve.settings.suggest import nearest
+from train.dataset.rows import MAX_MESSAGES
 
 Json = dict[str, Any]
+
+#: Most tools, and most calls in a message; OpenAI's own bound for tools.
+MAX_TOOLS = 128
 
 #: Keys of a file are shown only where they look like names: anything else may be text that does not belong in a log.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
@@ -76,9 +80,9 @@ class ChatMessage(_Strict):
     """A message of an example."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Annotated[list[Part] | None, BeforeValidator(_parts)] = None
+    content: Annotated[list[Part] | None, Field(max_length=MAX_MESSAGES), BeforeValidator(_parts)] = None
     name: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
     refusal: str | None = None
@@ -112,9 +116,9 @@ class AnswerMessage(ChatMessage):
 class ChatExample(_Open):
     """``messages`` with the tools that were on offer."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    tools: list[Tool] | None = None
-    functions: list[FunctionDefinition] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    functions: Annotated[list[FunctionDefinition], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: bool | None = None
 
 
@@ -122,8 +126,8 @@ class PreferencePair(_Open):
     """What was asked, and two answers of which one is better."""
 
     input: ChatExample
-    preferred_output: Annotated[list[AnswerMessage], Field(min_length=1)]
-    non_preferred_output: Annotated[list[AnswerMessage], Field(min_length=1)]
+    preferred_output: Annotated[list[AnswerMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    non_preferred_output: Annotated[list[AnswerMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
 
 
 #: Keys beside a form's own that are read too, or do no harm.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-#: Of the longest line: what an export's largest conversation may have (``train.dataset.exports.files.Reading``).
-MAX_LINE_BYTES = 64 << 20
+#: Of the longest line. Parsed, JSON of many small values takes some 20 times its size, and no example of this length
+#: fits a model's context.
+MAX_LINE_BYTES = 16 << 20
 _SKIP_BYTES = 1 << 20
 
 

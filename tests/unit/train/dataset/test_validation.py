@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.train.dataset.exports.samples import OPENAI, events, write
+from train.dataset.rows import MAX_MESSAGES
 from train.dataset.validation import Validation, lines_of, validate
 from train.dataset.validation.__main__ import main
 
@@ -229,6 +230,12 @@ def test_the_list_of_faults_has_an_end_and_all_are_counted() -> None:
     found = check(*[b"{"] * 500, listed=7)
     assert (len(found.errors.listed), found.errors.total) == (7, 500)
     assert "493 more errors" in found.text()
+
+
+def test_more_messages_than_a_row_may_have_are_refused_before_they_are_looked_at() -> None:
+    found = check({"messages": [5] * (MAX_MESSAGES + 1)})
+    assert [(one.field, one.reason) for one in found.errors.listed] == [("messages", "wrong_value")]
+    assert str(MAX_MESSAGES) in found.errors.listed[0].message
 
 
 class Endless:
