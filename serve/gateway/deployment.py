@@ -14,6 +14,7 @@ from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.limits import RateLimits
@@ -33,6 +34,7 @@ from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.store import Store
+from serve.store.contents import Contents
 
 #: Headers of an answer that a page of an allowed origin may read.
 EXPOSED = ("x-request-id", "x-groupqwen-model", "x-groupqwen-route", "retry-after")
@@ -58,6 +60,7 @@ class Gateway:
                 f"http_options.host is {host}, which others can reach, and no API key exists; make one with"
                 " `python -m serve.keys create NAME`, or set the host to 127.0.0.1"
             )
+        self._files = Files(self._store, Contents(environment.files_dir), behaviour.files)
         self._metrics = GatewayMetrics()
         self._usage = UsageLedger(self._store)
         self._transport: HttpTransport | HandleTransport
@@ -83,6 +86,7 @@ class Gateway:
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
+        self._files.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
@@ -92,6 +96,7 @@ class Gateway:
             self._inference,
             Models(self._members),
             Conversations(self._store),
+            self._files,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -118,6 +123,7 @@ class Gateway:
         """
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
+        self._files.limits = wanted.files
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):
@@ -132,6 +138,7 @@ class Gateway:
     async def __del__(self) -> None:
         if hasattr(self, "_members"):
             self._waking.close()
+            await self._files.close()
             await self._members.close()
             await self._transport.close()
             await self._usage.close()
