@@ -72,7 +72,7 @@ class ReadStage:
 
 @dataclass(frozen=True)
 class RowStage:
-    """One pass over the rows for several steps; without steps, the filters that were decided on are put into effect."""
+    """One pass over the rows for several steps; without steps, what earlier ones left out is taken out."""
 
     steps: tuple[RowStep, ...]
     context: Context

@@ -1,7 +1,8 @@
 """Steps that choose among the rows of the whole set: a sample, a mixture by weight, a cap for each group.
 
-Each row has a number by hash of the seed, the step and its id; of each group those with the lowest numbers are kept. So
-the choice depends neither on the order of the rows nor on who works on them, and a smaller sample is part of a larger.
+Each row has a number by hash of the seed, the step and its id; of each group those with the lowest numbers are kept.
+So the choice depends neither on the order of the rows nor on who works on them, and a smaller sample is part of a
+larger one.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ class Survey:
     folder: Path
 
     def __call__(self, shard: Shard) -> dict[str, Any]:
+        """How many rows each group has."""
         group_of, number_of = _functions(self.step, self.context)
         names: dict[str, int] = {}
         codes: list[int] = []
@@ -231,7 +233,7 @@ def _count_digits(
     bounds: npt.NDArray[np.uint64],
     shift: int,
 ) -> None:
-    """Add the rows whose higher digits are those of their group's bound to ``counts``, by their digit at ``shift``."""
+    """Count the rows whose higher digits are those of their group's bound, by their digit at ``shift``."""
     groups, numbers = groups[groups >= 0], numbers[groups >= 0]
     above = np.uint64(min(shift + _DIGIT, 63))
     alike = (numbers >> above) == (bounds[groups] >> above) if shift + _DIGIT < 64 else np.ones(len(groups), bool)

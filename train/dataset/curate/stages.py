@@ -1,8 +1,8 @@
 """Stages: what is done one after the other, each once for the same inputs, settings and code.
 
 A stage works in a folder of its own whose name ends in a hash of all that the stage depends on: the inputs, the code,
-the settings of its steps and of those before it. ``stage.json`` in it is written last. So a run that was killed goes on
-behind the last stage that was finished, and a changed recipe begins at the first stage that the change concerns.
+the settings of its steps and of those before it. ``stage.json`` in it is written last. So a run that was killed goes
+on behind the last stage that was finished, and a changed recipe begins at the first stage that the change concerns.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class Once(Generic[U]):
     folder: Path
 
     def __call__(self, unit: U) -> int:
+        """The unit's size."""
         write_json(_note(self.folder, unit), self.work(unit))
         return unit.size
 

