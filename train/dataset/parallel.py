@@ -61,7 +61,7 @@ def each(task: Task[U, R], units: Iterable[U], workers: int) -> Iterator[R]:
         workers: 0 does it in this process; more spread it over so many Ray actors. Ray runs already then.
 
     Raises:
-        Exception: what ``task`` raised, or, in a Ray worker, Ray's error that holds it.
+        Exception: what ``task`` raised.
     """
     if not workers:
         yield from map(task, units)
@@ -81,7 +81,9 @@ def each(task: Task[U, R], units: Iterable[U], workers: int) -> Iterator[R]:
         num_cpus=1,
     )
     for found in spread.iter_rows():
-        yield pickle.loads(found["result"])  # noqa: S301 - what our own worker pickled
+        if found["error"]:
+            raise pickle.loads(found["error"])  # noqa: S301 - what our own worker pickled
+        yield pickle.loads(found["result"])  # noqa: S301
 
 
 class _Worker:
@@ -91,4 +93,8 @@ class _Worker:
         self._task = task
 
     def __call__(self, item: dict[str, bytes]) -> dict[str, bytes]:
-        return {"result": pickle.dumps(self._task(pickle.loads(item["unit"])))}  # noqa: S301 - as above
+        unit = pickle.loads(item["unit"])  # noqa: S301 - what ``each`` pickled
+        try:
+            return {"result": pickle.dumps(self._task(unit)), "error": b""}
+        except Exception as error:  # noqa: BLE001 - raised again where the results are read
+            return {"result": b"", "error": pickle.dumps(error)}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from train.dataset.curate.base import Context, RowStep, Step, settings_bytes
 from train.dataset.curate.duplicates import Duplicates, DuplicateStage, Leakage
-from train.dataset.curate.passes import RowSet
+from train.dataset.curate.output import DATA, DECISIONS, WORK, publish, write_report
 from train.dataset.curate.reading import InputFile, survey
 from train.dataset.curate.recipe import LoadedRecipe
-from train.dataset.curate.report import Report, Reviewed, write_set
+from train.dataset.curate.report import Report, faults
 from train.dataset.curate.review import Decisions
 from train.dataset.curate.row_stages import ReadStage, RowStage
 from train.dataset.curate.select_stage import SelectStage
@@ -25,11 +24,12 @@ from train.dataset.curate.shards import private_folder
 from train.dataset.curate.stages import Finished, How, Stage, code_version, remove_others, run_stages
 from train.dataset.curate.steps.branch import Branch
 from train.dataset.exports import ReadOptions
+from train.dataset.rows import Row
 
 Json = dict[str, Any]
 
-#: Shows rows to a reviewer, who decides.
-Reviewer = Callable[[Iterable[Any], int, Decisions], None]
+#: Shows rows, of which there are about so many, to a person who decides.
+Reviewer = Callable[[Iterable[Row], int, Decisions], None]
 
 
 class InputFault(Exception):
@@ -68,17 +68,52 @@ def curate(job: Job) -> Report:
         InputFault, NothingLeft, LeakFound, SettingsError: as they say; ``out`` is as it was.
         OSError: a file cannot be read or written.
     """
-    work = private_folder(job.out / ".work")
+    work = private_folder(job.out / WORK)
     with job.how.bar("look through", sum(Path(name).stat().st_size for name in job.inputs), "B") as progress:
         files, parts = survey(job.inputs, progress)
     stages = stages_of(job.recipe, ReadStage(parts, _options(job.recipe)))
-    finished = run_stages(stages, work, _start(files, job.recipe), job.how, after=_checked(job))
+    finished = run_stages(stages, work, _start(files, job.recipe), job.how, lambda done: _check(job, done))
     remove_others(work, finished.folders)
-    rows = finished.rows
-    decisions = Decisions(job.out / "decisions.jsonl")
+    decisions = Decisions(job.out / DECISIONS)
     if job.reviewer is not None:
-        job.reviewer((row for shard in rows.shards for row in rows.read(shard)), _count(finished), decisions)
+        rows = finished.rows
+        total = finished.tallies[-1][1].kept + finished.tallies[-1][1].changed
+        job.reviewer((row for shard in rows.shards for row in rows.read(shard)), total, decisions)
     return _finish(job, files, finished, decisions)
+
+
+def _check(job: Job, read: Json) -> None:
+    """Tell the faults of the input; with ``strict`` the first ends the run."""
+    if job.strict and faults(read):
+        told = [problem["text"] for problem in read["problems"]]
+        raise InputFault(told[0] if told else "a file cannot be read")
+    for problem in read["problems"]:
+        job.tell(problem["text"])
+
+
+def _finish(job: Job, files: Sequence[InputFile], finished: Finished, decisions: Decisions) -> Report:
+    """Share the rows out, and put the set with its card and report into ``out``."""
+    made = job.out / WORK / "set"
+    shutil.rmtree(made, ignore_errors=True)
+    pieces = private_folder(made / "pieces")
+    work = Share(finished.rows, job.recipe.recipe.split, decisions, pieces)
+    with job.how.bar("write", sum(shard.size for shard in finished.rows.shards), "B") as progress:
+        facts = share_out(work, private_folder(made / DATA), job.how.workers, progress)
+    shutil.rmtree(pieces)
+    steps = list(finished.tallies)
+    if len(decisions):
+        steps.append(("review", facts.reviewed))
+    if facts.apart.dropped:
+        steps.append(("split", facts.apart))
+    if not facts.rows:
+        took = [f"{name} {tally.dropped:,}" for name, tally in steps if tally.dropped]
+        raise NothingLeft(
+            f"no row is left; dropped by {', '.join(took)}" if took else "the input has no conversations"
+        )
+    report = Report(job.recipe.recipe, files, finished.read, steps, facts)
+    write_report(made, report)
+    publish(made, job.out)
+    return report
 
 
 def stages_of(loaded: LoadedRecipe, first: ReadStage) -> list[Stage]:

