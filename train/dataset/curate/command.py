@@ -28,7 +28,7 @@ from train.dataset.curate.report import Report
 from train.dataset.curate.review.terminal import review_in_terminal
 from train.dataset.curate.stages import How
 from train.dataset.exports import files_of
-from train.dataset.parallel import ray_for
+from train.dataset.parallel import WorkersFailed, ray_for
 from train.dataset.personal import NamesUnavailable
 
 DEFAULT_RECIPE = str(Path(__file__).resolve().parents[3] / "configs" / "curate" / "default.yaml")
@@ -38,7 +38,8 @@ _DESCRIPTION = """Chats to a curated, split, documented set.
 Reads rows (what scripts/export_chat_history.py writes) and everything that it reads. A recipe says what is done."""
 
 _EPILOG = """exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but faults of the input were skipped; 130
-interrupted. After 1 and 130 the set of an earlier run is as it was, and the same command goes on where this one was."""
+interrupted. After 1 and 130 the set of an earlier run is as it was, and the same command goes on where this
+one was."""
 
 
 class _UsageError(Exception):
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputFault as error:
         sys.stderr.write(f"error: {error}\nnothing was written, because of --strict\n")
         return 1
-    except (SettingsError, LeakFound, NothingLeft, NamesUnavailable, OSError) as error:
+    except (SettingsError, LeakFound, NothingLeft, NamesUnavailable, WorkersFailed, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
