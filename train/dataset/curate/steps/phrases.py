@@ -50,7 +50,7 @@ class Phrases(AnswerStep):
 
 
 class Refusals(Phrases):
-    """Find answers that refuse."""
+    """Find answers that refuse to help."""
 
     step: Literal["refusals"] = "refusals"
     phrases: str = "words/refusals.txt"

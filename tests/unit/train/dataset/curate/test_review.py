@@ -181,9 +181,7 @@ def test_in_a_terminal_rows_are_kept_edited_dropped_undone_and_skipped(tmp_path:
     rows = write_rows(tmp_path / "rows.jsonl", [*ROWS[:4], hostile])
     recipe = write_recipe(tmp_path / "r.yaml", {"step": "branch"})
     out = tmp_path / "out"
-    terminal = Terminal(
-        rows, "--recipe", recipe, "--out", str(out), "--review", editor="sed -i s/tide/ebb/g"
-    )  # fmt: skip
+    terminal = Terminal(rows, "--recipe", recipe, "--out", str(out), "--review", editor="sed -i s/tide/ebb/g")
     for key in ("d", "u", "k", "e", "d", "s"):
         terminal.until("[q]uit > ")
         terminal.press(key)
