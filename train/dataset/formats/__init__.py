@@ -4,9 +4,13 @@ from train.dataset.formats.card import CardFacts, SplitFacts, StepFacts, write_c
 from train.dataset.formats.chat import Chat, TokenizerError
 from train.dataset.formats.encode import IGNORED, Encoded, EncodeSettings, encode
 from train.dataset.formats.fingerprint import Fingerprint
+from train.dataset.formats.inputs import InputError
 from train.dataset.formats.lengths import Lengths
+from train.dataset.formats.prepare import FaultyRows, prepare
+from train.dataset.formats.prepared import Prepared, PreparedError, load_prepared
 from train.dataset.formats.split import SPLITS, SplitName, SplitSettings, group_of, placed, split_of
 from train.dataset.formats.unfit import Reason, Unfit
+from train.dataset.formats.work import PrepareSettings
 
 __all__ = [
     "IGNORED",
@@ -15,8 +19,13 @@ __all__ = [
     "Chat",
     "EncodeSettings",
     "Encoded",
+    "FaultyRows",
     "Fingerprint",
+    "InputError",
     "Lengths",
+    "PrepareSettings",
+    "Prepared",
+    "PreparedError",
     "Reason",
     "SplitFacts",
     "SplitName",
@@ -26,7 +35,9 @@ __all__ = [
     "Unfit",
     "encode",
     "group_of",
+    "load_prepared",
     "placed",
+    "prepare",
     "split_of",
     "write_card",
 ]

@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
+from train.dataset.formats.columns import row_features
 from train.dataset.formats.lengths import Lengths
 from train.dataset.formats.plots import draw_bars, draw_lengths
+from train.dataset.formats.split import SplitName
 
 PLOTS = "plots"
 
@@ -72,10 +74,11 @@ class CardFacts:
         fingerprint: of contents and settings.
         notes: sentences on what a reader should know.
         license: its identifier at the hub, where there is one.
+        features: the columns (``columns.features_of``); by default those of rows.
     """
 
     title: str
-    splits: Mapping[str, SplitFacts]
+    splits: Mapping[SplitName, SplitFacts]
     fingerprint: str
     sources: Mapping[str, int] = field(default_factory=dict)
     languages: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +86,7 @@ class CardFacts:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     license: str | None = None
+    features: Sequence[Mapping[str, Any]] = field(default_factory=row_features)
 
     @property
     def rows(self) -> int:
@@ -125,12 +129,21 @@ def _front(facts: CardFacts) -> str:
         "task_categories": ["text-generation"],
         "size_categories": [size],
         "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": {"features": [dict(feature) for feature in facts.features]},
     }
     kept = {name: value for name, value in front.items() if value is not None}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    return yaml.dump(kept, Dumper=_Plain, sort_keys=False, allow_unicode=True)
 
 
-def _splits(splits: Mapping[str, SplitFacts]) -> str:
+class _Plain(yaml.SafeDumper):
+    """Writes what comes twice twice, without references."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """No object is referred to."""
+        return True
+
+
+def _splits(splits: Mapping[SplitName, SplitFacts]) -> str:
     text = _table(
         ("split", "rows", "characters of a conversation: mean", "median", "95 %", "longest"),
         [

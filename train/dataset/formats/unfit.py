@@ -22,6 +22,8 @@ class Reason(StrEnum):
     """No answer in it is learned from: all are of weight 0, or nobody asked."""
     NO_PAIR = "no_pair"
     """For pairs: it has no second answer, or one of the two is not a single message."""
+    HELD_OUT = "held_out"
+    """A model wrote it, out of a row that is kept apart to judge by."""
 
 
 class Unfit(Exception):
