@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--system-prompt", metavar="TEXT", help="for conversations without one")
     parser.add_argument("--template-variables", type=_object, metavar="JSON", dest="variables")
     parser.add_argument(
-        "--split", type=_weights, metavar="NAME=WEIGHT,...", help="default: train=0.95,validation=0.05"
+        "--split", type=weights, metavar="NAME=WEIGHT,...", help="default: train=0.95,validation=0.05"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="Ray workers; 0 works in this process")
@@ -88,13 +88,14 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
-def _weights(text: str) -> dict[str, float]:
+def weights(text: str) -> dict[str, float]:
+    """What ``--split`` names: weights by split, 0 for those that are not named."""
     try:
         pairs = [part.split("=") for part in text.split(",")]
-        weights = {name.strip(): float(weight) for name, weight in pairs}
+        named = {name.strip(): float(weight) for name, weight in pairs}
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like train=0.9,validation=0.1") from None
-    return {**dict.fromkeys(SPLITS, 0.0), **weights}
+    return {**dict.fromkeys(SPLITS, 0.0), **named}
 
 
 def _settings(options: argparse.Namespace) -> PrepareSettings:
@@ -125,7 +126,7 @@ def _settings(options: argparse.Namespace) -> PrepareSettings:
 
 def _run(options: argparse.Namespace, settings: PrepareSettings) -> int:
     total = sum(one.path.stat().st_size for one in inputs_of(options.inputs))
-    with ray_for(options.workers), _bar(total) as progress:
+    with ray_for(options.workers), progress_bar(total) as progress:
         tally = prepare(
             options.inputs,
             options.out,
@@ -152,7 +153,7 @@ def _report(tally: Tally) -> str:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error while that is a terminal."""
     bar: tqdm[Never]
     with tqdm(
