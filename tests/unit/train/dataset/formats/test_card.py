@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from tests.unit.train.dataset.formats.rows import answer, call, chat, result, row, user
 from train.dataset.formats import CardFacts, Fingerprint, Lengths, SplitFacts, StepFacts, write_card
 
 
@@ -46,6 +47,8 @@ def card(folder: Path, facts: CardFacts = FACTS) -> tuple[dict[str, Any], str]:
 
 def test_the_front_matter_is_what_a_hub_reads(tmp_path: Path) -> None:
     front, _ = card(tmp_path)
+    columns = [column["name"] for column in front.pop("dataset_info")["features"]]
+    assert columns == ["id", "source", "created_at", "model", "messages", "tools", "rejected", "provenance"]
     assert front == {
         "license": "apache-2.0",
         "language": ["de", "en"],
@@ -110,6 +113,32 @@ def test_a_set_without_numbers_has_a_card_without_plots(tmp_path: Path) -> None:
 def test_the_size_is_the_hubs_name_for_it(tmp_path: Path, rows: int, size: str) -> None:
     facts = dataclasses.replace(FACTS, splits={"train": SplitFacts("data/train.jsonl", rows)})
     assert card(tmp_path, facts)[0]["size_categories"] == [size]
+
+
+def test_files_of_rows_are_loaded_by_the_library_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    plain = chat().to_json()
+    full = row(
+        user("Weather?"),
+        answer(tool_calls=[call("f")], reasoning_content="look"),
+        result("sunny"),
+        answer("Sunny."),
+        tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        rejected=[answer("Rain.")],
+        provenance={"dropped": {"x": 1}},
+    )
+    (tmp_path / "data").mkdir()
+    # More than the library looks at to guess the columns.
+    (tmp_path / "data/train.jsonl").write_bytes(plain * (11 * 1024**2 // len(plain)) + full.to_json())
+    write_card(tmp_path, CardFacts("Rows", {"train": SplitFacts("data/train.jsonl", 1)}, "0"))
+    loaded = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))["train"]
+    assert loaded[0]["messages"][1]["content"] == "Paris."
+    last = loaded[-1]
+    assert last["messages"][1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+    assert last["tools"][0]["function"]["parameters"] == {"type": "object"}
+    assert last["provenance"] == {"dropped": {"x": 1}}
 
 
 @pytest.mark.filterwarnings("error")
