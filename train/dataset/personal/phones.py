@@ -20,8 +20,10 @@ _WORDS = re.compile(
 )
 #: Digits in groups as people write phone numbers: an area code in brackets or with its 0, or three, three and four.
 _GROUPED = re.compile(
-    r"(?<![0-9])(?:\(0?[1-9][0-9]{1,4}\) ?|0[1-9][0-9]{0,4}[ ./-])[0-9]{2,8}(?:[ ./-][0-9]{2,6}){0,3}(?![0-9])"
-    r"|(?<![0-9])[2-9][0-9]{2}([ .-])[0-9]{3}\1[0-9]{4}(?![0-9])"
+    r"(?<![0-9:.,/-])(?:"
+    r"(?:\(0?[1-9][0-9]{1,4}\) ?|0[1-9][0-9]{0,4}[ /-])[0-9]{2,8}(?:[ ./-][0-9]{2,6}){0,3}"
+    r"|0[1-9][0-9]{0,2}(?:\.[0-9]{2,4}){2,4}"
+    r"|[2-9][0-9]{2}([ .-])[0-9]{3}\1[0-9]{4})(?![0-9])"
 )
 _DATE = re.compile(
     r"(?:[0-9]{4}[-/. ][0-9]{1,2}[-/. ][0-9]{1,2}|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:[0-9]{4}|[0-9]{2}))\b"
@@ -61,5 +63,5 @@ def _believable(text: str, span: Span) -> bool:
     """Whether a word before says that it is a phone number, or else it is written in groups as one."""
     if _WORDS.search(text, max(span.start - _BEFORE, 0), span.start):
         return True
-    written = text[span.start : span.end]
-    return _GROUPED.fullmatch(written) is not None and sum(map(str.isdigit, written)) > _LEAST_DIGITS
+    written = _GROUPED.match(text, span.start)
+    return written is not None and written.end() == span.end and sum(map(str.isdigit, written[0])) > _LEAST_DIGITS
