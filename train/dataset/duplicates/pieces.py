@@ -12,7 +12,7 @@ import orjson
 from train.dataset.duplicates.text import Json
 
 #: Bytes of a piece: enough rows for numpy, few enough that their sketches fit into a processor's cache or nearly.
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 
 
 class BrokenLine(Exception):
