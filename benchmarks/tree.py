@@ -15,7 +15,7 @@ import psutil
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import ROOT
 
-_EVERY_SECONDS = 0.25
+_EVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)

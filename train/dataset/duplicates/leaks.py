@@ -142,14 +142,16 @@ def _near(task: LeakTask) -> Iterator[Leak]:
         return
     estimates = similarity(task.surveyed.sketches(pairs[:, 0]), task.evaluation.sketches(pairs[:, 1]))
     least, clear = doubtful(settings)
+    unclear = pairs[(estimates >= least) & (estimates < clear)]
+    ours, others = (
+        {index: shingles(row, settings) for index, row in of.rows_at(unclear[:, side])}
+        for side, of in enumerate((task.surveyed, task.evaluation))
+    )
     for (row, other), estimate in zip(pairs.tolist(), estimates.tolist(), strict=True):
-        if estimate >= clear or (estimate >= least and _jaccard(task, row, other) >= settings.threshold):
+        if estimate < least:
+            continue
+        if estimate >= clear or jaccard(ours[row], others[other]) >= settings.threshold:
             yield Leak(row, REASONS.index(Reason.NEAR), other)
-
-
-def _jaccard(task: LeakTask, row: int, other: int) -> float:
-    one, two = task.surveyed.row(row), task.evaluation.row(other)
-    return jaccard(shingles(one, task.settings), shingles(two, task.settings))
 
 
 def _bands(surveyed: Surveyed, pieces: Sequence[int], band: int, width: int) -> NDArray[np.void]:

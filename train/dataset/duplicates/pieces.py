@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +55,13 @@ class Piece:
         for place, line in self.lines():
             yield place, row_of(line, self.path, place)
 
+    def rows_at(self, places: Iterable[int]) -> Iterator[Json]:
+        """The rows that begin at bytes of the file."""
+        with self.path.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                yield row_of(file.readline(), self.path, place)
+
 
 def pieces_of(shards: Sequence[Path]) -> list[Piece]:
     """The pieces of files, in order. They depend on the files alone, not on who works on them."""
@@ -67,13 +73,6 @@ def pieces_of(shards: Sequence[Path]) -> list[Piece]:
             for count, start in enumerate(range(0, size, PIECE_BYTES))
         ]
     return pieces
-
-
-def row_at(path: Path, place: int) -> Json:
-    """The row that begins at a byte."""
-    with path.open("rb") as file:
-        file.seek(place)
-        return row_of(file.readline(), path, place)
 
 
 def row_of(line: bytes, path: Path, place: int) -> Json:
@@ -97,8 +96,3 @@ def _line_number(path: Path, place: int) -> int:
         while (left := place - file.tell()) > 0:
             lines += file.read(min(left, 1 << 20)).count(b"\n")
     return lines
-
-
-def bytes_of(shards: Sequence[Path]) -> int:
-    """The size of files together."""
-    return sum(os.stat(path).st_size for path in shards)

@@ -38,7 +38,7 @@ def test_auto_does_without_what_is_not_installed() -> None:
     assert names(PersonalDataSettings(names="off", name_model=MODEL)) is None
 
 
-class Blank(SpacyNlpEngine):
+class Blank(SpacyNlpEngine):  # type: ignore[misc]
     """spaCy without a model: words only."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Blank(SpacyNlpEngine):
         self.nlp = {"en": spacy.blank("en")}
 
 
-class Shouted(EntityRecognizer):
+class Shouted(EntityRecognizer):  # type: ignore[misc]
     """A site's own recognizer: words in capitals."""
 
     def load(self) -> None:
