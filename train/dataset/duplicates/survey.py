@@ -136,8 +136,7 @@ class Surveyed:
         pieces = self._piece_of(indices)
         order = np.argsort(pieces, kind="stable")
         numbers, first = np.unique(pieces[order], return_index=True)
-        for number, which in zip(numbers.tolist(), np.split(order, first)[1:], strict=True):
-            yield number, which
+        return zip(numbers.tolist(), np.split(order, first)[1:], strict=True)
 
     def _piece_of(self, indices: Indices) -> Indices:
         return np.searchsorted(self.starts, indices, side="right").astype(np.int64) - 1
