@@ -55,6 +55,10 @@ class Piece:
         for place, line in self.lines():
             yield place, row_of(line, self.path, place)
 
+    def broken(self, place: int) -> BrokenLine:
+        """The error about the line that begins at a byte."""
+        return _broken(self.path, place)
+
     def rows_at(self, places: Iterable[int]) -> Iterator[Json]:
         """The rows that begin at bytes of the file."""
         with self.path.open("rb") as file:
@@ -86,8 +90,12 @@ def row_of(line: bytes, path: Path, place: int) -> Json:
     except orjson.JSONDecodeError:
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("messages"), list) or not isinstance(row.get("id"), str):
-        raise BrokenLine(f"{path}, line {_line_number(path, place)}, byte {place}: not a row with id and messages")
+        raise _broken(path, place)
     return row
+
+
+def _broken(path: Path, place: int) -> BrokenLine:
+    return BrokenLine(f"{path}, line {_line_number(path, place)}, byte {place}: not a row with id and messages")
 
 
 def _line_number(path: Path, place: int) -> int:

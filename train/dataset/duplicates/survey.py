@@ -42,18 +42,22 @@ def survey(task: SurveyTask) -> int:
         BrokenLine: a line is no row.
     """
     digests: list[bytes] = []
-    facts, codes = [], []
+    facts: list[tuple[int, int, float, int]] = []
+    codes: list[Codes] = []
     waiting: list[Hashes] = []
     held = 0
     for place, row in task.piece.rows():
-        digests.append(digest(row))
-        facts.append(_facts(row, place))
-        if task.settings.near:
-            waiting.append(shingles(row, task.settings))
-            held += len(waiting[-1])
-            if held >= _BATCH:
-                codes.append(sketch(waiting, task.settings))
-                waiting, held = [], 0
+        try:
+            digests.append(digest(row))
+            facts.append(_facts(row, place))
+            if task.settings.near:
+                waiting.append(shingles(row, task.settings))
+                held += len(waiting[-1])
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise task.piece.broken(place) from None
+        if held >= _BATCH:
+            codes.append(sketch(waiting, task.settings))
+            waiting, held = [], 0
     if waiting:
         codes.append(sketch(waiting, task.settings))
     name = str(task.piece.number)

@@ -160,7 +160,9 @@ def test_empty_lines_are_no_rows_and_no_rows_are_no_fault(tmp_path: Path) -> Non
     assert find_duplicates([], DuplicateSettings(), tmp_path / "u").rows == 0
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"id": 1, "messages": []}', b'{"id": "a"}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b'{"id": 1, "messages": []}', b'{"id": "a"}', b"\xff", b'{"id": "a", "messages": [1]}']
+)
 def test_a_line_that_is_no_row_is_named_by_file_line_and_byte(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "a.jsonl", [chat("a", "x"), chat("b", "y")])
     good = path.read_bytes()

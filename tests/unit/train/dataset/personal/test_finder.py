@@ -110,6 +110,7 @@ def test_it_is_found_in_every_script(text: str, kind: Kind, value: str) -> None:
         "password=os.environ['X'] token = get_token(1) api_key=api_key pwd = /home/u1/x",
         "tokenizer = Qwen2.5-Coder-0.5B; max_tokens: 4096000; primary_key: customer_id_2024",
         'api_key = "your-api-key-here-123abc456"; password: ${DB_PASSWORD1}',
+        'compass: north12abc; bypass=true12; passenger: 12ab34cd; "password": "string"',
         "Bearer authentication is described in RFC 6750",
         "2024-05-06 12:30:45, 06.05.2024, 12/31/2024, 20240506, 2024-05-06T12:30:45.123Z",
         "1,234,567,890 12 345 678 1 234 567 890 3.14159265358979 -1.5e-10 100-200-3000",

@@ -83,12 +83,23 @@ def test_calls_that_are_no_json_are_texts() -> None:
 
 
 def test_what_a_field_is_called_tells_that_it_is_secret() -> None:
-    done = PLAIN.redact(row(arguments='{"password": "correct horse", "db_password": "battery", "count": "battery"}'))
+    done = PLAIN.redact(
+        row(
+            arguments='{"password": "correct horse", "db_password": "battery9", "count": "battery9", "pwd": "staple"}'
+        )
+    )
     assert json.loads(arguments_of(done.row)) == {
         "password": "correct horse",
         "db_password": "[SECRET_1]",
-        "count": "battery",
+        "count": "battery9",
+        "pwd": "staple",
     }
+
+
+def test_what_a_field_is_called_tells_what_its_digits_are() -> None:
+    done = PLAIN.redact(row(arguments='{"phone": "4155552671", "n": 4155552671, "ssn": 536228726, "a@x.org": "b"}'))
+    assert arguments_of(done.row) == '{"phone": "[PHONE_1]", "n": 4155552671, "ssn": "[ID_1]", "[EMAIL_1]": "b"}'
+    assert done.found == {"phone": 1, "national_id": 1, "email": 1}
 
 
 def test_every_part_of_a_row_is_covered() -> None:
