@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
             _rivals(results, folder, options)
     publish(markdown(facts, results, options.rows), options.out)
     if options.json:
-        options.json.write_bytes(orjson.dumps(_data(facts, results), option=orjson.OPT_INDENT_2))
+        options.json.write_bytes(orjson.dumps(data(facts, results), option=orjson.OPT_INDENT_2))
 
 
 def _written(folder: Path, rows: int) -> tuple[list[Path], float]:
@@ -203,9 +203,10 @@ def _found(results: Results) -> Iterator[list[str]]:
             yield [f"{name}: {kind}", f"{planted:,}", f"{score.hit[kind] / planted:.2%}", precision]
 
 
-def _data(facts: dict[str, str], results: Results) -> dict[str, object]:
+def data(facts: dict[str, str], results: Results) -> dict[str, object]:
+    """The same as plain data, with every sample."""
     return {
         "facts": facts,
         "samples": [asdict(one) for one in results.samples],
-        "scores": {name: asdict(score) for name, score in results.scores.items()},
+        "scores": {name: score.body() for name, score in results.scores.items()},
     }

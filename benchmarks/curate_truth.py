@@ -38,6 +38,17 @@ class Score:
         hit = sum(count for kind, count in self.hit.items() if wanted(kind))
         return hit / planted if planted else 1.0
 
+    def body(self) -> dict[str, object]:
+        """The score as JSON."""
+        counts = {"planted": dict(self.planted), "hit": dict(self.hit)}
+        return {
+            **counts,
+            "right": self.right,
+            "found": self.found,
+            "recall": self.recall(),
+            "precision": self.precision,
+        }
+
 
 def groups_of_pairs(rows: int, path: Path) -> list[int]:
     """The group of each row by a file of [id, reason, id of the kept row]."""

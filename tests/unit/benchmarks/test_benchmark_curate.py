@@ -77,12 +77,16 @@ def test_the_report_has_every_bar_and_every_point() -> None:
     ]
     samples.append(curate.Sample(curate_rivals.DATASKETCH, 1, 50, 0.5, 1 << 30))
     score = curate_truth.duplicates(list(range(100)))
-    text = curate.markdown({"machine": "one"}, curate.Results(samples, {"duplicates": score}), 100)
+    results = curate.Results(samples, {"duplicates": score})
+    text = curate.markdown({"machine": "one"}, results, 100)
     assert "| duplicates: two workers over one | 2.00 | 2.00..2.00 | at least 1.6 | met |" in text
     assert "| personal: memory over that at a tenth of the rows | 1.00 | 1.00..1.00 | at most 1.25 | met |" in text
     assert "| near duplicates: recall | 0.00 | 0.00..0.00 | at least 0.95 | missed |" in text
     assert "| rows/s over datasketch 2.0.0, 50 rows, workers: 1 | 10.0 |" in text
     assert "| personal | 2 | 100 | 2000 |" in text
+    written = orjson.loads(orjson.dumps(curate.data({"machine": "one"}, results)))
+    assert written["scores"]["duplicates"]["planted"] == dict(score.planted)
+    assert len(written["samples"]) == 9
 
 
 def test_the_memory_of_children_counts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from train.dataset.duplicates.survey import Surveyed
 from train.dataset.duplicates.text import shingles
 
 #: Rows whose candidates are judged together: what bounds the memory of a task.
-PART_ROWS = 1 << 16
+PART_ROWS = 1 << 14
 #: Candidates that are judged at once: the shingles of those that are unclear are in memory.
 _AT_ONCE = 1 << 11
 
