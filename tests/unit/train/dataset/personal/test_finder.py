@@ -148,6 +148,16 @@ def test_ordinary_numbers_dates_hashes_and_versions_survive(parts: list[str]) ->
     assert found(f"The values were {', '.join(parts)} in this run.") == []
 
 
+def test_several_numbers_beside_each_other_and_a_date_are_told_apart() -> None:
+    text = "On 2024-05-06 call me at (212) 555-1234, 020 7946 0958 or +49 30 901820, card 4111 1111 1111 1111."
+    assert found(text) == [
+        ("phone", "(212) 555-1234"),
+        ("phone", "020 7946 0958"),
+        ("phone", "+49 30 901820"),
+        ("card", "4111 1111 1111 1111"),
+    ]
+
+
 @given(st.text(max_size=300))
 @settings(max_examples=300, deadline=None)
 def test_any_text_can_be_searched_and_findings_lie_inside_and_apart(text: str) -> None:
