@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(_steps())
             return 0
         if options.check is not None:
-            return _check(options.check)
+            return max(map(_check, options.check))
         _require(options)
         return _run(options)
     except _UsageError as error:
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--review", action="store_true", help="look at the rows one by one before the set is written")
     parser.add_argument("--keep-work", action="store_true", help="keep what is needed to go on with a changed recipe")
     parser.add_argument("--json", action="store_true", help="the report as JSON on standard output")
-    parser.add_argument("--check", metavar="RECIPE", help="check a recipe and do nothing else")
+    parser.add_argument("--check", nargs="+", metavar="RECIPE", help="check recipes and do nothing else")
     parser.add_argument("--list-steps", action="store_true", help="list the steps of recipes and do nothing else")
     return parser
 
@@ -107,12 +107,12 @@ def _steps() -> str:
 
 
 def _check(path: str) -> int:
-    """Check a recipe.
-
-    Raises:
-        SettingsError: it has faults.
-    """
-    loaded = load_recipe(path)
+    """Check a recipe and say what was found; 0 when it is right."""
+    try:
+        loaded = load_recipe(path)
+    except (SettingsError, NamesUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     sys.stdout.write(f"{path}: right; {', '.join(step.title for step in loaded.recipe.steps)}\n")
     return 0
 

@@ -100,7 +100,7 @@ def test_a_recipe_is_checked_without_doing_anything(tmp_path: Path, capsys: pyte
     wrong = write_recipe(tmp_path / "wrong.yaml", {"step": "lenght"})
     assert main(["--check", wrong]) == 1
     assert capsys.readouterr().err == (
-        f"error: {wrong}: steps[0]: unknown step 'lenght'; did you mean 'length'? Known: {', '.join(sorted(STEPS))}\n"
+        f"{wrong}: steps[0]: unknown step 'lenght'; did you mean 'length'? Known: {', '.join(sorted(STEPS))}\n"
     )
 
 

@@ -88,7 +88,11 @@ def test_nothing_that_is_told_holds_what_was_said_or_found(tmp_path: Path) -> No
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
-    steps = [{"step": "personal", "names": "off"}, {"step": "duplicates"}, {"step": "sample", "rows": 20}]
+    steps: list[dict[str, Any]] = [
+        {"step": "personal", "names": "off"},
+        {"step": "duplicates"},
+        {"step": "sample", "rows": 20},
+    ]
     run(tmp_path, mixed(), *steps, out="one")
     run(tmp_path, mixed(), *steps, out="two")
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
@@ -101,7 +105,7 @@ def test_branches_of_one_conversation_stay_together_in_a_split(tmp_path: Path) -
         for branch in (None, "b")
     ]
     run(tmp_path, rows, {"step": "branch", "keep": "all"}, split={"train": 0.5, "validation": 0.5})
-    places = {}
+    places: dict[str, set[str]] = {}
     for name in ("train", "validation"):
         for line in (tmp_path / "out" / "data" / f"{name}.jsonl").read_bytes().splitlines():
             places.setdefault(Row.from_json(line).id.split("#")[0], set()).add(name)
@@ -190,7 +194,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.dataset.curate.reading.SHARD_BYTES", 2000)
-    steps = [{"step": "personal", "names": "off"}, {"step": "duplicates"}, {"step": "length"}]
+    steps: list[dict[str, Any]] = [{"step": "personal", "names": "off"}, {"step": "duplicates"}, {"step": "length"}]
     run(tmp_path, mixed(), *steps, out="whole")
     passes = counted(monkeypatch)
     once = RowPass.__call__

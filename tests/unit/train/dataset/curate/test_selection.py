@@ -60,7 +60,11 @@ def test_a_cap_by_topic_leaves_the_other_topics_alone(tmp_path: Path) -> None:
 
 def test_several_choices_one_after_the_other_add_up(tmp_path: Path) -> None:
     rows = many(60) + many(60, "claude")
-    steps = [{"step": "cap", "by": "source", "most": 40}, {"step": "sample", "rows": 10}, {"step": "branch"}]
+    steps: list[dict[str, Any]] = [
+        {"step": "cap", "by": "source", "most": 40},
+        {"step": "sample", "rows": 10},
+        {"step": "branch"},
+    ]
     assert len(chosen(tmp_path, rows, *steps)) == 10
 
 
