@@ -37,7 +37,8 @@ class WorkersFailed(Exception):
 def ray_for(workers: int) -> Iterator[None]:
     """Ray for ``each``: none for no workers, the one that runs, that of ``RAY_ADDRESS``, or one of its own.
 
-    One of its own is on loopback and ends with the context.
+    One of its own ends with the context. Its nodes meet on loopback, and Ray's token authentication guards it: some of
+    Ray's ports listen on every interface all the same.
     """
     if not workers:
         yield
@@ -53,8 +54,8 @@ def ray_for(workers: int) -> Iterator[None]:
     # Where the project is not installed, workers find it as this process does.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     address = os.environ.get("RAY_ADDRESS") or "local"
-    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    own = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {}))
     try:
         yield
     finally:
