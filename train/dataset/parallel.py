@@ -37,8 +37,8 @@ class WorkersFailed(Exception):
 def ray_for(workers: int) -> Iterator[None]:
     """Ray for ``each``: none for no workers, the one that runs, that of ``RAY_ADDRESS``, or one of its own.
 
-    One of its own ends with the context. Its nodes meet on loopback, and Ray's token authentication guards it: some of
-    Ray's ports listen on every interface all the same.
+    One of its own ends with the context. Its nodes meet on loopback, and Ray's token authentication guards it, since
+    some of Ray's ports listen on every interface all the same.
     """
     if not workers:
         yield
