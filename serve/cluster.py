@@ -1,6 +1,6 @@
 """What the gateway asks of Ray Serve, and the only module that uses parts of Ray that are not public.
 
-Ray is pinned in pyproject.toml because of ``_get_global_client``.
+Ray is pinned in pyproject.toml because of ``_get_global_client`` and ``ASGIDIReceiveProxy``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any
 import ray
 from ray import serve as ray_serve
 from ray.exceptions import RayError
+from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
+from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from starlette.types import Message, Receive
 
 MODEL_DEPLOYMENT = "Model"
 
@@ -136,3 +139,18 @@ class Waker:
 def model_handle(model_id: str) -> Any:  # noqa: ANN401 - Ray's handle is not typed
     """A handle that streams a model's answers."""
     return ray_serve.get_app_handle(model_id).options(stream=True)
+
+
+def hold_back(receive: Receive, messages: int) -> None:
+    """Let Serve read no more than ``messages`` ahead of who reads a request's body.
+
+    Serve puts all that a client sends into a queue without end, so that an upload which comes faster than the disk
+    takes it would stand in memory. Behind HAProxy, where replicas run on their own event loop, that queue is given an
+    end, and the client has to wait; elsewhere nothing is changed.
+    """
+    if isinstance(receive, ASGIDIReceiveProxy) and not RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD:
+        waiting = receive.queue
+        bounded: asyncio.Queue[Message] = asyncio.Queue(max(messages, waiting.qsize()))
+        while not waiting.empty():
+            bounded.put_nowait(waiting.get_nowait())
+        receive._queue = bounded

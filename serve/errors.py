@@ -2,7 +2,8 @@
 
 GroupQwenError
 ├── InvalidRequest           400
-│   └── ContextLengthExceeded
+│   ├── ContextLengthExceeded
+│   └── InvalidTrainingFile
 ├── Unauthorized             401
 ├── Forbidden                403
 ├── NotFound                 404
@@ -17,13 +18,15 @@ GroupQwenError
 ├── InternalError            500
 ├── UpstreamFailed           502
 │   └── UpstreamTimeout      504
+├── StorageFull              507
 └── Unavailable              503, Retry-After
     ├── ModelStarting
     ├── TooManyWaiting
     ├── WaitedTooLong
     ├── ModelResting
     ├── ModelLost
-    └── AdapterLoading
+    ├── AdapterLoading
+    └── ContentMissing
 
 Errors are raised where they are found and become HTTP in one place (``serve.protocol.http``).
 """
@@ -31,7 +34,7 @@ Errors are raised where they are found and become HTTP in one place (``serve.pro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class GroupQwenError(Exception):
@@ -62,7 +65,7 @@ class GroupQwenError(Exception):
         self.code = code or self.default_code
         self.retry_after = retry_after
 
-    def body(self) -> dict[str, dict[str, str | None]]:
+    def body(self) -> dict[str, dict[str, Any]]:
         """The error as OpenAI's error object (https://platform.openai.com/docs/guides/error-codes)."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
@@ -86,6 +89,31 @@ class ContextLengthExceeded(InvalidRequest):
             " and at least one more is needed for the answer.",
             param=param,
         )
+
+
+class InvalidTrainingFile(InvalidRequest):
+    """An uploaded file cannot be learned from.
+
+    Args:
+        validation: what was found, as ``train.dataset.validation`` says it; a field of the error object.
+    """
+
+    default_code = "invalid_training_file"
+
+    def __init__(self, validation: dict[str, Any]) -> None:
+        errors = validation["errors"]
+        first = errors["listed"][0]
+        place = ", ".join(str(part) for part in (first["line"] and f"line {first['line']}", first["field"]) if part)
+        super().__init__(
+            f"The file cannot be learned from: {errors['total']} errors. The first, {place or 'the whole file'}:"
+            f" {first['message']}.",
+            param="file",
+        )
+        self.validation = validation
+
+    def body(self) -> dict[str, dict[str, Any]]:
+        """OpenAI's error object with what was found."""
+        return {"error": {**super().body()["error"], "validation": self.validation}}
 
 
 class Unauthorized(GroupQwenError):
@@ -217,6 +245,13 @@ class UpstreamTimeout(UpstreamFailed):
     default_code = "upstream_timeout"
 
 
+class StorageFull(GroupQwenError):
+    """The disk that files are kept on has no room."""
+
+    status = 507
+    default_code = "storage_full"
+
+
 class Unavailable(GroupQwenError):
     """Nothing can answer right now."""
 
@@ -283,3 +318,12 @@ class AdapterLoading(Unavailable):
 
     def __init__(self, model: str, adapter: str) -> None:
         super().__init__(f"The adapter '{model}:{adapter}' is being loaded; try again shortly.", retry_after=1)
+
+
+class ContentMissing(Unavailable):
+    """A file is known and its content is not where this replica looks."""
+
+    default_code = "content_missing"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"The content of the file {id!r} cannot be read here; the server's log says more.")

@@ -15,6 +15,7 @@ from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.limits import RateLimits
@@ -34,6 +35,7 @@ from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.store import Store
+from serve.store.contents import Contents
 
 #: Headers of an answer that a page of an allowed origin may read.
 EXPOSED = ("x-request-id", "x-groupqwen-model", "x-groupqwen-route", "retry-after")
@@ -59,6 +61,7 @@ class Gateway:
                 f"http_options.host is {host}, which others can reach, and no API key exists; make one with"
                 " `python -m serve.keys create NAME`, or set the host to 127.0.0.1"
             )
+        self._files = Files(self._store, Contents(environment.files_dir), behaviour.files)
         self._metrics = GatewayMetrics()
         self._reports = asyncio.create_task(self._metrics.keep_reporting())
         self._usage = UsageLedger(self._store)
@@ -85,6 +88,7 @@ class Gateway:
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
+        self._files.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
@@ -94,6 +98,7 @@ class Gateway:
             self._inference,
             Models(self._members),
             Conversations(self._store),
+            self._files,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -120,6 +125,7 @@ class Gateway:
         """
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
+        self._files.limits = wanted.files
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):
@@ -137,6 +143,7 @@ class Gateway:
         if hasattr(self, "_members"):
             self._waking.close()
             self._reports.cancel()
+            await self._files.close()
             await self._members.close()
             await self._transport.close()
             await self._usage.close()

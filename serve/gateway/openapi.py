@@ -25,7 +25,7 @@ def document(operations: Sequence[Operation]) -> Json:
             "operationId": f"{one.method.lower()}_{words}",
             "summary": one.summary,
             "responses": {
-                "200": {"description": one.answer, "content": _content(one.stream)},
+                "200": {"description": one.answer, "content": _content(one)},
                 "default": {
                     "description": "An error.",
                     "content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}},
@@ -46,7 +46,7 @@ def document(operations: Sequence[Operation]) -> Json:
         if one.body is not None:
             schemas[one.body.__name__] = _schema(one.body, schemas)
             reference = {"schema": {"$ref": _REF.format(model=one.body.__name__)}}
-            entry["requestBody"] = {"required": True, "content": {"application/json": reference}}
+            entry["requestBody"] = {"required": True, "content": {one.body_type: reference}}
         paths.setdefault(one.path, {})[one.method.lower()] = entry
     return {
         "openapi": "3.1.0",
@@ -67,9 +67,10 @@ def _schema(kind: type[BaseModel], schemas: Json) -> Json:
     return schema
 
 
-def _content(stream: bool) -> Json:
-    content: Json = {"application/json": {"schema": {"type": "object"}}}
-    if stream:
+def _content(one: Operation) -> Json:
+    plain = {"type": "object"} if one.answer_type == "application/json" else {"type": "string", "format": "binary"}
+    content: Json = {one.answer_type: {"schema": plain}}
+    if one.stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return content
 
@@ -85,6 +86,7 @@ _ERROR: Json = {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
+                "validation": {"type": "object", "description": "Of `invalid_training_file`: the faults, by line."},
             },
         }
     },

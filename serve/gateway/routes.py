@@ -11,9 +11,11 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.gateway.conversations import ConversationQuery, Conversations, FeedbackRequest, MetadataRequest
+from serve.gateway.files import FileQuery, Files
 from serve.gateway.health import Health
 from serve.gateway.inference import CHAT, COMPLETION, EMBEDDING, Inference
 from serve.gateway.models import Models
+from serve.gateway.upload import FileUpload
 from serve.gateway.websocket import ChatSocket
 from serve.protocol.http import Routes
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
@@ -37,6 +39,7 @@ class Operation:
         answer: what comes back, for the reference.
         body: the request body's type. query: the type of its query parameters.
         stream: whether it can answer with server-sent events.
+        body_type, answer_type: the media types.
     """
 
     method: str
@@ -47,6 +50,8 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     stream: bool = False
+    body_type: str = "application/json"
+    answer_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Parts:
     inference: Inference
     models: Models
     conversations: Conversations
+    files: Files
     health: Health
     reference: Reference
 
@@ -133,6 +139,39 @@ OPERATIONS = (
         "Rate or correct a stored answer.",
         "`feedback`",
         body=FeedbackRequest,
+    ),
+    Operation(
+        "POST",
+        "/v1/files",
+        lambda to: to.files.create,
+        "Upload a file. With the purpose `fine-tune` it is validated, and not kept where a line has a fault.",
+        "`file`, or 400 with the faults in `error.validation`",
+        body=FileUpload,
+        body_type="multipart/form-data",
+    ),
+    Operation(
+        "GET",
+        "/v1/files",
+        lambda to: to.files.list,
+        "List uploaded files, newest first.",
+        "`list` of `file`",
+        query=FileQuery,
+    ),
+    Operation("GET", "/v1/files/{id}", lambda to: to.files.get, "Get an uploaded file's object.", "`file`"),
+    Operation(
+        "GET",
+        "/v1/files/{id}/content",
+        lambda to: to.files.content,
+        "Get an uploaded file's content.",
+        "the file",
+        answer_type="application/octet-stream",
+    ),
+    Operation(
+        "DELETE",
+        "/v1/files/{id}",
+        lambda to: to.files.delete,
+        "Delete an uploaded file and its content.",
+        "`file` with `deleted`",
     ),
     Operation(
         "GET",

@@ -61,6 +61,22 @@ class Wake(Settings):
     keepalive: Annotated[float, Field(gt=0)] = 5.0
 
 
+class FileLimits(Settings):
+    """What one caller may upload and keep.
+
+    Attributes:
+        file_bytes: largest file.
+        stored_files: most files.
+        stored_bytes: most bytes of them together.
+        uploads: uploads under way at once at a gateway replica.
+    """
+
+    file_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
+    stored_files: Annotated[int, Field(ge=1)] = 1000
+    stored_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024**3
+    uploads: Annotated[int, Field(ge=1)] = 4
+
+
 class Condition(Settings):
     """What a request must be like; every field that is set must hold.
 
@@ -124,6 +140,7 @@ class GatewayUserConfig(Settings):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     wake: Wake = Wake()
+    files: FileLimits = FileLimits()
 
 
 class GatewaySettings(Settings):

@@ -1,12 +1,14 @@
-"""The database: stored conversations, feedback on them, API keys and usage. Knows nothing of Ray or HTTP."""
+"""The database: stored conversations, feedback on them, files, API keys and usage. Knows nothing of Ray or HTTP."""
 
 from serve.store.records import (
     Conversation,
     Feedback,
+    FileRoom,
     Key,
     NewKey,
     Page,
     Scope,
+    StoredFile,
     UsageRecord,
     UsageTotal,
 )
@@ -16,11 +18,13 @@ from serve.store.values import checked_metadata
 __all__ = [
     "Conversation",
     "Feedback",
+    "FileRoom",
     "Key",
     "NewKey",
     "Page",
     "Scope",
     "Store",
+    "StoredFile",
     "UsageRecord",
     "UsageTotal",
     "checked_metadata",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Select, delete, select, tuple_
+from sqlalchemy import CursorResult, Select, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.errors import Conflict, NotFound
 from serve.store.database import Database
+from serve.store.pages import check_page, read_page
 from serve.store.records import Conversation, Order, Page
 from serve.store.tables import ConversationRow, MetadataRow
 from serve.store.values import checked_metadata, clean_json
@@ -73,17 +75,21 @@ class Conversations:
             InvalidRequest: ``limit`` or ``order`` is not one of those.
             NotFound: the tenant has no conversation ``after``.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidRequest(f"limit is from 1 to {MAX_PAGE}, not {limit}.", param="limit")
-        if order not in ("asc", "desc"):
-            raise InvalidRequest("order is 'asc' or 'desc'.", param="order")
+        check_page(limit, MAX_PAGE, order)
         query = _filtered(tenant, model, metadata or {})
-
-        def work(session: Session) -> Page[Conversation]:
-            rows = session.scalars(_page(session, query, tenant, after, order).limit(limit + 1)).all()
-            return Page(tuple(conversation_of(row) for row in rows[:limit]), has_more=len(rows) > limit)
-
-        return await self._database.read(work)
+        return await self._database.read(
+            lambda session: read_page(
+                session,
+                ConversationRow,
+                query,
+                tenant,
+                limit=limit,
+                after=after,
+                order=order,
+                item=conversation_of,
+                missing=partial(not_found, param="after"),
+            )
+        )
 
     async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> Conversation:
         """Replace the whole metadata, and return the conversation as it is now.
@@ -137,23 +143,6 @@ def _filtered(tenant: str, model: str | None, metadata: Mapping[str, str]) -> Se
     for key, value in metadata.items():
         query = query.where(ConversationRow.pairs.any((MetadataRow.key == key) & (MetadataRow.value == value)))
     return query
-
-
-def _page(
-    session: Session, query: Select[ConversationRow], tenant: str, after: str | None, order: Order
-) -> Select[ConversationRow]:
-    place = tuple_(ConversationRow.created_at, ConversationRow.id)
-    if after is not None:
-        last = session.execute(
-            select(ConversationRow.created_at, ConversationRow.id).where(
-                ConversationRow.id == after, ConversationRow.tenant == tenant
-            )
-        ).first()
-        if last is None:
-            raise not_found(after, param="after")
-        query = query.where(place > tuple(last) if order == "asc" else place < tuple(last))
-    columns = (ConversationRow.created_at, ConversationRow.id)
-    return query.order_by(*(column.asc() if order == "asc" else column.desc() for column in columns))
 
 
 def _pairs(metadata: Mapping[str, str]) -> list[MetadataRow]:

@@ -23,6 +23,7 @@ class Scope(StrEnum):
 
     INFERENCE = "inference"
     CONVERSATIONS = "conversations"
+    FILES = "files"
     ADMIN = "admin"
 
 
@@ -101,6 +102,46 @@ class Feedback:
             raise InvalidRequest("rating is 'up', 'down' or null.", param="rating")
         if not (self.rating or self.correction or self.comment):
             raise InvalidRequest("Feedback needs a rating, a correction or a comment.", param="rating")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An uploaded file.
+
+    Attributes:
+        tenant: whose it is: the API key's id, or ``"local"``.
+        expires_at: from when on it is gone; none means never.
+        filename: as the client calls it; never a path here.
+        sha256: of its content, in hexadecimal.
+        validation: what the validation of a training file counted; none where the purpose asks for none.
+    """
+
+    id: str
+    tenant: str
+    created_at: datetime
+    filename: str = field(repr=False)
+    purpose: str
+    bytes: int
+    sha256: str
+    expires_at: datetime | None = None
+    validation: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        require_aware(self.created_at, "created_at")
+        if self.expires_at is not None:
+            require_aware(self.expires_at, "expires_at")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRoom:
+    """How much one tenant may keep.
+
+    Attributes:
+        count: most files. bytes: most bytes of them together.
+    """
+
+    count: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

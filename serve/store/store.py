@@ -14,6 +14,7 @@ from serve.errors import Unavailable
 from serve.store.conversations import Conversations
 from serve.store.database import Database
 from serve.store.feedback import FeedbackLog
+from serve.store.files import Files
 from serve.store.keys import Keys
 from serve.store.records import Conversation, Feedback
 from serve.store.stream import read_batch
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Store:
-    """Conversations, feedback, keys and usage in one database.
+    """Conversations, feedback, files, keys and usage in one database.
 
     Every call is a coroutine, does its work on the store's own threads in one transaction, and raises
     ``serve.errors.Unavailable`` where the database does not answer. Also an asynchronous context manager that
@@ -40,6 +41,7 @@ class Store:
         self._database = Database(url)
         self.conversations = Conversations(self._database)
         self.feedback = FeedbackLog(self._database)
+        self.files = Files(self._database)
         self.keys = Keys(self._database)
         self.usage = Usage(self._database)
 

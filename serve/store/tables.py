@@ -150,3 +150,20 @@ class UsageRow(Base):
     requests: Mapped[int] = mapped_column(sa.BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(sa.BigInteger)
     completion_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class FileRow(Base):
+    """An uploaded file; its content is in the folder of files, under its id."""
+
+    __tablename__ = "files"
+    __table_args__ = (Index(None, "tenant", "created_at", "id"), Index(None, "expires_at"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    sha256: Mapped[str]
+    validation: Mapped[dict[str, Any] | None]

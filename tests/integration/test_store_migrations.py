@@ -23,8 +23,8 @@ BROKEN = '''"""A table, and then a fault."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -87,33 +87,34 @@ def test_downgrading_to_base_leaves_no_table_and_upgrading_again_works(database_
     assert tables(database_url) == {"alembic_version"}
     assert migrate.current(url) is None
     migrate.upgrade(url)
-    assert tables(database_url) == made > {"conversations", "feedback", "api_keys", "usage"}
+    assert tables(database_url) == made > {"conversations", "feedback", "files", "api_keys", "usage"}
 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     url = engines.parse(database_url)
     migrate.upgrade(url)
     migrate.upgrade(url)
-    assert migrate.current(url) == "0001"
+    assert migrate.current(url) == "0002"
 
 
 def test_processes_that_migrate_one_empty_database_at_once_all_succeed(database_url: str) -> None:
     running = [start(database_url, "upgrade") for _ in range(4)]
     errors = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0] * 4, errors
-    assert sum("Running upgrade" in error for error in errors) == 1
+    assert sum("Running upgrade  -> 0001" in error for error in errors) == 1
+    assert sum("Running upgrade 0001 -> 0002" in error for error in errors) == 1
     assert "conversations" in tables(database_url)
 
 
 def test_a_migration_that_fails_half_way_changes_nothing(database_url: str, package: Path) -> None:
-    (package / "serve/store/migrations/versions/0002_broken.py").write_text(BROKEN)
+    (package / "serve/store/migrations/versions/0003_broken.py").write_text(BROKEN)
     migrate.upgrade(engines.parse(database_url))
     before = tables(database_url)
     failing = start(database_url, "upgrade", folder=package)
     _, errors = failing.communicate()
     assert failing.returncode and "no_such_column" in errors
     assert tables(database_url) == before
-    assert migrate.current(engines.parse(database_url)) == "0001"
+    assert migrate.current(engines.parse(database_url)) == "0002"
 
 
 def test_the_command_line_upgrades_says_where_it_is_and_downgrades(
@@ -121,7 +122,7 @@ def test_the_command_line_upgrades_says_where_it_is_and_downgrades(
 ) -> None:
     for arguments in (["current"], ["upgrade"], ["current"], ["downgrade", "base"], ["current"]):
         assert main([*arguments, "--url", database_url]) == 0
-    assert capsys.readouterr().out.split() == ["base", "0001", "base"]
+    assert capsys.readouterr().out.split() == ["base", "0002", "base"]
 
 
 def test_the_command_line_drafts_a_migration_that_runs(database_url: str, package: Path) -> None:
@@ -133,13 +134,13 @@ def test_the_command_line_drafts_a_migration_that_runs(database_url: str, packag
     assert changed != source
     file.write_text(changed)
     outputs = []
-    for arguments in (["upgrade"], ["revision", "add extra"], ["upgrade"], ["current"], ["downgrade", "0001"]):
+    for arguments in (["upgrade"], ["revision", "add extra"], ["upgrade"], ["current"], ["downgrade", "0002"]):
         process = start(database_url, *arguments, folder=package)
         output, errors = process.communicate()
         assert process.returncode == 0, errors
         outputs.append(output.strip())
-    assert (package / "serve/store/migrations/versions/0002_add_extra.py").exists()
-    assert outputs[3] == "0002"
+    assert (package / "serve/store/migrations/versions/0003_add_extra.py").exists()
+    assert outputs[3] == "0003"
 
 
 def test_a_draft_without_the_newest_schema_is_refused(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:

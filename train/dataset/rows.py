@@ -114,6 +114,22 @@ class RowFeedback(_Record):
     corrected: bool = False
 
 
+class Augmented(_Record):
+    """How a row was made out of another one.
+
+    Attributes:
+        kind: what was done to it.
+        model: who did it.
+        of: the id of the row it was made of.
+        language: of a translation: into which language.
+    """
+
+    kind: Literal["paraphrase", "translation"]
+    model: Annotated[str, Field(min_length=1)]
+    of: Annotated[str, Field(min_length=1)]
+    language: str | None = None
+
+
 class Provenance(_Record):
     """Where a row comes from.
 
@@ -127,6 +143,7 @@ class Provenance(_Record):
         times: when each message was sent, where the source says so; as many as there are messages.
         dropped: what the source has and the row has not, by kind.
         tenant: whose it is, for rows of this group's own store.
+        augmented: of a row that a model wrote: out of which one, and how.
     """
 
     file: str | None = None
@@ -141,6 +158,7 @@ class Provenance(_Record):
     dropped: dict[str, int] | None = None
     tenant: str | None = None
     feedback: RowFeedback | None = None
+    augmented: Augmented | None = None
 
 
 class Row(_Record):

@@ -20,6 +20,7 @@ from serve.cluster import ModelApplication
 from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.limits import RateLimits
@@ -38,6 +39,7 @@ from serve.residency.ledger import Report
 from serve.routing.policy import Policy
 from serve.settings.gateway import GatewayUserConfig
 from serve.store import Store
+from serve.store.contents import Contents
 from tests.unit.replica.models import TOKEN, replica
 
 Json = dict[str, Any]
@@ -153,6 +155,7 @@ class Group:
     transport: InProcess
     members: Members
     store: Store
+    files: Files
     inference: Inference
     usage: UsageLedger
     metrics: GatewayMetrics
@@ -169,6 +172,7 @@ class Group:
     def configure(self, **user_config: Any) -> None:
         """Take new behaviour, as a deployment does."""
         wanted = GatewayUserConfig.model_validate(user_config)
+        self.files.limits = wanted.files
         self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
@@ -227,13 +231,18 @@ async def group(
         waking,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
-    parts = Parts(inference, Models(members), Conversations(store), Health(members, store, metrics), _reference())
+    files = Files(store, Contents(folder / "files"), behaviour.files)
+    health = Health(members, store, metrics)
+    parts = Parts(inference, Models(members), Conversations(store), files, health, _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
     try:
-        yield Group(app, access, transport, members, store, inference, usage, metrics, waking, applications, sleep)
+        yield Group(
+            app, access, transport, members, store, files, inference, usage, metrics, waking, applications, sleep
+        )
     finally:
+        await files.close()
         await members.close()
         await usage.close()
         await store.close()

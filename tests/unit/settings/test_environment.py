@@ -26,6 +26,7 @@ def test_every_variable_is_taken() -> None:
             "GROUPQWEN_HOME": "/srv/group",
             "GROUPQWEN_MODELS_DIR": "/models",
             "GROUPQWEN_ADAPTERS_DIR": "/shared/adapters",
+            "GROUPQWEN_FILES_DIR": "/shared/files",
             "GROUPQWEN_DATABASE_URL": "postgresql+psycopg://u:p@h/d",
             "GROUPQWEN_INTERNAL_TOKEN": "t",
             "HF_ENDPOINT": "http://mirror.example.org/",
@@ -38,6 +39,7 @@ def test_every_variable_is_taken() -> None:
         home=Path("/srv/group"),
         models_dir=Path("/models"),
         adapters_dir=Path("/shared/adapters"),
+        files_dir=Path("/shared/files"),
         database_url="postgresql+psycopg://u:p@h/d",
         internal_token="t",
         hub_endpoint="http://mirror.example.org",
@@ -62,7 +64,7 @@ def test_a_memory_limit_that_is_no_size_is_refused(text: str) -> None:
 
 
 def test_a_variable_set_to_nothing_counts_as_unset() -> None:
-    folders = ("GROUPQWEN_HOME", "GROUPQWEN_MODELS_DIR", "GROUPQWEN_ADAPTERS_DIR")
+    folders = ("GROUPQWEN_HOME", "GROUPQWEN_MODELS_DIR", "GROUPQWEN_ADAPTERS_DIR", "GROUPQWEN_FILES_DIR")
     names = (*folders, "GROUPQWEN_DATABASE_URL", "HF_ENDPOINT", "HF_TOKEN")
     assert Environment.read(dict.fromkeys(names, "")) == Environment.read({})
 
@@ -71,6 +73,7 @@ def test_the_models_and_the_database_follow_the_home() -> None:
     found = Environment.read({"GROUPQWEN_HOME": "/srv/group"})
     assert found.models_dir == Path("/srv/group/models")
     assert found.adapters_dir == Path("/srv/group/adapters")
+    assert found.files_dir == Path("/srv/group/files")
     assert found.database_url == "sqlite:////srv/group/groupqwen.db"
 
 

@@ -249,7 +249,7 @@ def _rows(value: dict[str, Any], place: Place, reading: Reading, reader: Reader)
     except Unusable as error:
         yield Problem(place, error.reason, error.detail)
     except ValidationError as error:
-        yield Problem(place, *_broken_rule(error))
+        yield Problem(place, *broken_rule(error))
     except (InvalidRequest, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         # A shape that nobody has seen yet costs its conversation, not the file.
         yield Problem(place, Reason.WRONG_VALUE, f"cannot be read ({type(error).__name__})")
@@ -288,7 +288,8 @@ def row_of(draft: Draft, source: SourceName, place: Place) -> Row:
     )
 
 
-def _broken_rule(error: ValidationError) -> tuple[Reason, str]:
+def broken_rule(error: ValidationError) -> tuple[Reason, str]:
+    """Which rule of rows a conversation breaks, and where; never what was said."""
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     text = f"{where}: {first['msg']}" if where else first["msg"]

@@ -71,6 +71,8 @@ class Place:
             text += f", conversation {self.number}"
         if self.byte is not None:
             text += f" (line {self.line}, byte {self.byte})"
+        elif self.line is not None:
+            text += f", line {self.line}"
         return text
 
 

@@ -1,0 +1,1 @@
+"""The steps that look at one row at a time."""

@@ -1,0 +1,64 @@
+"""Candidates, judged: by their sketches where those are clear, and else by reading both rows again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from train.dataset.duplicates.candidates import Packed, unpacked
+from train.dataset.duplicates.exact import Pairs
+from train.dataset.duplicates.settings import DuplicateSettings
+from train.dataset.duplicates.sketches import doubtful, jaccard, similarity
+from train.dataset.duplicates.survey import Surveyed
+from train.dataset.duplicates.text import shingles
+
+#: Rows whose candidates are judged together: what bounds the memory of a task.
+PART_ROWS = 1 << 14
+#: Candidates that are judged at once: the shingles of those that are unclear are in memory.
+_AT_ONCE = 1 << 11
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyTask:
+    """The candidates whose first row is one of ``PART_ROWS`` rows."""
+
+    surveyed: Surveyed
+    candidates: Sequence[Path]
+    part: int
+    settings: DuplicateSettings
+
+
+def near_pairs(task: VerifyTask) -> Pairs:
+    """The candidates that are near duplicates."""
+    pairs = unpacked(_part(task))
+    kept = [_judged(task, pairs[start : start + _AT_ONCE]) for start in range(0, len(pairs), _AT_ONCE)]
+    return np.concatenate(kept) if kept else np.zeros((0, 2), dtype=np.int64)
+
+
+def _part(task: VerifyTask) -> Packed:
+    """The part's pairs of all bands, each once."""
+    limits = np.array([task.part * PART_ROWS, (task.part + 1) * PART_ROWS], dtype=np.uint64) << np.uint64(32)
+    pairs: Packed = np.zeros(0, dtype=np.uint64)
+    for path in task.candidates:
+        of_band: Packed = np.load(path, mmap_mode="r")
+        first, last = np.searchsorted(of_band, limits)
+        # One band after the other, since most pairs share several.
+        pairs = np.union1d(pairs, of_band[first:last])
+    return pairs
+
+
+def _judged(task: VerifyTask, pairs: Pairs) -> Pairs:
+    surveyed, settings = task.surveyed, task.settings
+    estimates = similarity(surveyed.sketches(pairs[:, 0]), surveyed.sketches(pairs[:, 1]))
+    least, clear = doubtful(settings)
+    similar = estimates >= clear
+
+    [unclear] = np.nonzero((estimates >= least) & ~similar)
+    read = {index: np.unique(shingles(row, settings)) for index, row in surveyed.rows_at(pairs[unclear])}
+    for place in unclear:
+        one, other = pairs[place].tolist()
+        similar[place] = jaccard(read[one], read[other]) >= settings.threshold
+    return pairs[similar]
