@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=count, default=3, help="how often each point is measured (default: 3)")
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="only these")
     parser.add_argument("--rival-rows", type=count, default=200_000, help="rows for the rivals (default: 200000)")
-    parser.add_argument("--no-rivals", action="store_true", help="measure without datasketch and text-dedup")
+    parser.add_argument("--no-rival", action="store_true", help="measure without datasketch and text-dedup")
     parser.add_argument("--text-dedup-python", metavar="FILE", help="a Python of 3.12 or later, for text-dedup")
     parser.add_argument("--out", type=Path, metavar="FILE", help="append the tables to this file, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and score to this file")
@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> None:
         BenchmarkError: something could not be installed or failed.
     """
     facts = {**machine.facts(), "measured": f"{options.rows:,} conversations, rounds: {options.rounds}"}
+    with_rivals = not options.no_rival and "duplicates" in options.steps
+    programs = curate_rivals.install(options.text_dedup_python) if with_rivals else {}
     results = Results([], {})
     with temporary_folder() as folder:
         shards, seconds = _written(folder / "rows", options.rows)
@@ -99,8 +101,8 @@ def run(options: argparse.Namespace) -> None:
         tenth, _ = _written(folder / "tenth", max(options.rows // 10, 1))
         for step in options.steps:
             _measure(results, step, 2, tenth, max(options.rows // 10, 1), folder)
-        if not options.no_rivals and "duplicates" in options.steps:
-            _rivals(results, folder, options)
+        if programs:
+            _rivals(results, folder, options.rival_rows, programs)
     publish(markdown(facts, results, options.rows), options.out)
     if options.json:
         options.json.write_bytes(orjson.dumps(data(facts, results), option=orjson.OPT_INDENT_2))
@@ -131,19 +133,17 @@ def _measure(results: Results, step: str, workers: int, shards: list[Path], rows
     shutil.rmtree(out)
 
 
-def _rivals(results: Results, folder: Path, options: argparse.Namespace) -> None:
-    rows = options.rival_rows
+def _rivals(results: Results, folder: Path, rows: int, programs: dict[str, Path]) -> None:
     shards, _ = _written(folder / "rival", rows)
     texts = folder / "texts.jsonl"
     curate_rivals.write_texts(shards, texts)
     for workers in (1, 2):
         _measure(results, "duplicates", workers, shards, rows, folder)
-    for name, workers, (seconds, groups, peak) in (
-        (curate_rivals.DATASKETCH, 1, curate_rivals.datasketch(texts, rows, folder)),
-        (curate_rivals.TEXT_DEDUP, 2, curate_rivals.text_dedup(texts, rows, folder, options.text_dedup_python)),
-    ):
+    for name, (workers, work) in curate_rivals.RIVALS.items():
+        seconds, groups, peak = work(programs[name], texts, rows, folder)
         results.samples.append(Sample(name, workers, rows, seconds, peak))
         results.scores[name] = curate_truth.duplicates(groups)
+        say(f"{name}, {rows:,} rows: {rows / seconds:,.0f} rows/s, {peak >> 20} MiB")
 
 
 def markdown(facts: dict[str, str], results: Results, rows: int) -> str:
@@ -173,14 +173,14 @@ def _bars(results: Results, rows: int) -> Iterator[list[str]]:
             continue
         ratios = [fast.per_second / slow.per_second for slow, fast in zip(one, two, strict=False)]
         yield verdict(f"{step}: two workers over one", Spread.of(ratios), at_least=SCALING_BAR)
-        [tenth] = results.of(step, 2, max(rows // 10, 1))
+        tenth = results.of(step, 2, max(rows // 10, 1))[0]
         growth = Spread.of([sample.peak / tenth.peak for sample in two])
         yield verdict(f"{step}: memory over that at a tenth of the rows", growth, at_most=MEMORY_BAR)
     if score := results.scores.get("duplicates"):
         recall = score.recall(lambda kind: kind.startswith("near"))
         yield verdict("near duplicates: recall", Spread.of([recall]), at_least=RECALL_BAR)
         yield verdict("duplicates: precision", Spread.of([score.precision]), at_least=PRECISION_BAR)
-    for name in (curate_rivals.DATASKETCH, curate_rivals.TEXT_DEDUP):
+    for name in curate_rivals.RIVALS:
         for sample in results.samples:
             if sample.step == name:
                 ours = results.of("duplicates", sample.workers, sample.rows)[-1]

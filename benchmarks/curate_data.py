@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
+from string import ascii_letters
 from typing import Literal
 
 import orjson
@@ -149,7 +150,7 @@ def _personal(chance: random.Random, words: list[str]) -> tuple[str, tuple[tuple
     if kind == "ip":
         value = f"{chance.randint(80, 95)}.{chance.randint(0, 255)}.{chance.randint(0, 255)}.{chance.randint(1, 254)}"
         return f"The request came from {value} at night.", ((kind, value),)
-    value = f"sk-proj-{''.join(chance.choices('abcdefghijkmnpqrstuvwxyzABCDEFGH', k=30))}{digits[:6]}aB"
+    value = f"sk-proj-{''.join(chance.choices(ascii_letters, k=30))}{digits[:6]}aB"
     return f"The key {value} does not work.", ((kind, value),)
 
 

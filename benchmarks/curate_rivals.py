@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -43,24 +43,36 @@ enable_profiling = false
 _CLUSTERS = "import json, pickle, sys; json.dump(list(pickle.load(open(sys.argv[1], 'rb')).items()), sys.stdout)"
 
 
-def write_texts(shards: list[Path], out: Path) -> int:
-    """The rows' texts as the rivals read them, one JSON object a line; gives how many."""
-    count = 0
+def install(python: str | None) -> dict[str, Path]:
+    """The interpreter of each rival's environment, made when it is not there.
+
+    Args:
+        python: one for text-dedup.
+
+    Raises:
+        BenchmarkError: one could not be installed.
+    """
+    pythons = {DATASKETCH: sys.executable, TEXT_DEDUP: _python(python)}
+    return {
+        name: environments.installed(name.partition(" ")[0], name.replace(" ", "=="), python=one) / "python"
+        for name, one in pythons.items()
+    }
+
+
+def write_texts(shards: list[Path], out: Path) -> None:
+    """Write the rows' texts as the rivals read them, one JSON object a line."""
     with out.open("wb") as file:
         for line in _lines(shards):
             text = "\n".join(message["content"] for message in orjson.loads(line)["messages"])
             file.write(orjson.dumps({"text": text}, option=orjson.OPT_APPEND_NEWLINE))
-            count += 1
-    return count
 
 
-def datasketch(texts: Path, rows: int, folder: Path) -> tuple[float, list[int], int]:
+def datasketch(program: Path, texts: Path, rows: int, folder: Path) -> tuple[float, list[int], int]:
     """Run datasketch in one process; gives seconds, the group of each row, and the most bytes of memory.
 
     Raises:
-        BenchmarkError: it could not be installed, or failed.
+        BenchmarkError: it failed.
     """
-    program = environments.installed("datasketch", DATASKETCH.replace(" ", "==")) / "python"
     settings = DuplicateSettings()
     numbers = [str(settings.permutations), str(settings.threshold), str(settings.shingle)]
     command = [str(program), str(ROOT / "benchmarks" / "curate_datasketch.py"), str(texts), *numbers]
@@ -69,13 +81,12 @@ def datasketch(texts: Path, rows: int, folder: Path) -> tuple[float, list[int], 
     return result["seconds"], result["groups"], ran.peak
 
 
-def text_dedup(texts: Path, rows: int, folder: Path, python: str | None) -> tuple[float, list[int], int]:
-    """Run text-dedup with a process for every processor; gives seconds, groups, and the most bytes of memory.
+def text_dedup(program: Path, texts: Path, rows: int, folder: Path) -> tuple[float, list[int], int]:
+    """Run text-dedup with a process for every processor; gives the same.
 
     Raises:
-        BenchmarkError: it could not be installed, or failed.
+        BenchmarkError: it failed.
     """
-    program = environments.installed("text-dedup", TEXT_DEDUP.replace(" ", "=="), python=_python(python)) / "python"
     settings, out = DuplicateSettings(), folder / "text-dedup"
     out.mkdir()
     values = settings.model_dump() | {"texts": texts, "out": out, "cache": folder / "cache"}
@@ -92,6 +103,13 @@ def text_dedup(texts: Path, rows: int, folder: Path, python: str | None) -> tupl
     return seconds, groups, ran.peak
 
 
+#: How each is run, and with how many workers.
+RIVALS: dict[str, tuple[int, Callable[[Path, Path, int, Path], tuple[float, list[int], int]]]] = {
+    DATASKETCH: (1, datasketch),
+    TEXT_DEDUP: (2, text_dedup),
+}
+
+
 def _python(given: str | None) -> str:
     """A Python that text-dedup runs on, which wants 3.12 or later."""
     if sys.version_info >= (3, 12):
@@ -100,7 +118,7 @@ def _python(given: str | None) -> str:
         path = shutil.which(name)
         if path and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
             return path
-    raise BenchmarkError("text-dedup needs Python 3.12 or later; name one with --text-dedup-python, or --no-rivals")
+    raise BenchmarkError("text-dedup needs Python 3.12 or later; name one with --text-dedup-python, or --no-rival")
 
 
 def _lines(shards: list[Path]) -> Iterator[bytes]:

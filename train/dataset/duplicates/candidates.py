@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from train.dataset.duplicates.sketches import Codes
 from train.dataset.duplicates.survey import Indices, Surveyed
+from train.dataset.duplicates.text import distinct
 
 #: How many neighbours a row of a crowded band is compared with, on each side.
 NEIGHBOURS = 16
@@ -82,7 +83,7 @@ def neighbours(keys: NDArray[np.uint64], rows: Indices, width: int) -> Packed:
             break
         one, other = rows[:-distance][same], rows[distance:][same]
         found.append(np.minimum(one, other) << np.uint64(32) | np.maximum(one, other))
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
+    return distinct(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
 
 
 def unpacked(pairs: Packed) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ def find_duplicates(
 
     Args:
         shards: files of rows, in order.
-        workdir: an empty folder that every worker sees, for about 300 bytes a row; it must stay while the result is
+        workdir: an empty folder that every worker sees, for about 400 bytes a row; it must stay while the result is
             used.
         workers: who does the work; this process when none is given.
 

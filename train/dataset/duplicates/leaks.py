@@ -16,7 +16,7 @@ from train.dataset.duplicates.find import Progress, survey_all, told
 from train.dataset.duplicates.settings import LeakSettings
 from train.dataset.duplicates.sketches import Codes, band_width, doubtful, jaccard, similarity
 from train.dataset.duplicates.survey import Indices, Surveyed
-from train.dataset.duplicates.text import Hashes, Json, ngrams, shingles, word_hashes
+from train.dataset.duplicates.text import Hashes, Json, distinct, ngrams, shingles, word_hashes
 from train.dataset.duplicates.workers import Here, Parallelism
 
 _AT_ONCE = 1 << 16
@@ -192,7 +192,7 @@ def _message_inside(row: Json, table: NgramTable, settings: LeakSettings) -> int
     own = [ngrams(words, settings.ngram) for words in _long_messages(row, settings)]
     if not own or not len(table.hashes):
         return None
-    wanted = np.unique(np.concatenate(own))
+    wanted = distinct(np.concatenate(own))
     first, last = (np.searchsorted(table.hashes, wanted, side=side) for side in ("left", "right"))
     if not (last > first).any():
         return None
@@ -209,7 +209,7 @@ def _table(evaluation: Surveyed, settings: LeakSettings) -> NgramTable:
     for piece in evaluation.pieces:
         for _, row in piece.rows():
             for words in _long_messages(row, settings):
-                hashes.append(np.unique(ngrams(words, settings.ngram)))
+                hashes.append(distinct(ngrams(words, settings.ngram)))
                 sizes.append(len(hashes[-1]))
                 rows.append(index)
             index += 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rensa import RMinHash
 
 from train.dataset.duplicates.settings import DuplicateSettings
-from train.dataset.duplicates.text import Hashes
+from train.dataset.duplicates.text import Hashes, distinct
 
 Codes = NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ def doubtful(settings: DuplicateSettings) -> tuple[float, float]:
 
 def jaccard(one: Hashes, other: Hashes) -> float:
     """The Jaccard index of two sets of shingles."""
-    first, second = np.unique(one), np.unique(other)
+    first, second = distinct(one), distinct(other)
     common = len(np.intersect1d(first, second, assume_unique=True))
     return common / (len(first) + len(second) - common)
 

@@ -13,12 +13,13 @@ from train.dataset.duplicates.exact import Pairs
 from train.dataset.duplicates.settings import DuplicateSettings
 from train.dataset.duplicates.sketches import doubtful, jaccard, similarity
 from train.dataset.duplicates.survey import Surveyed
-from train.dataset.duplicates.text import shingles
+from train.dataset.duplicates.text import distinct, shingles
 
 #: Rows whose candidates are judged together: what bounds the memory of a task.
 PART_ROWS = 1 << 14
-#: Candidates that are judged at once: the shingles of those that are unclear are in memory.
-_AT_ONCE = 1 << 11
+#: Candidates whose sketches, and unclear ones whose shingles, are in memory at once.
+_AT_ONCE = 1 << 15
+_READ_AT_ONCE = 1 << 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def _part(task: VerifyTask) -> Packed:
         of_band: Packed = np.load(path, mmap_mode="r")
         first, last = np.searchsorted(of_band, limits)
         # One band after the other, since most pairs share several.
-        pairs = np.union1d(pairs, of_band[first:last])
+        pairs = distinct(np.concatenate([pairs, of_band[first:last]]))
     return pairs
 
 
@@ -57,8 +58,10 @@ def _judged(task: VerifyTask, pairs: Pairs) -> Pairs:
     similar = estimates >= clear
 
     [unclear] = np.nonzero((estimates >= least) & ~similar)
-    read = {index: np.unique(shingles(row, settings)) for index, row in surveyed.rows_at(pairs[unclear])}
-    for place in unclear:
-        one, other = pairs[place].tolist()
-        similar[place] = jaccard(read[one], read[other]) >= settings.threshold
+    for start in range(0, len(unclear), _READ_AT_ONCE):
+        places = unclear[start : start + _READ_AT_ONCE]
+        read = {index: distinct(shingles(row, settings)) for index, row in surveyed.rows_at(pairs[places])}
+        similar[places] = [
+            jaccard(read[one], read[other]) >= settings.threshold for one, other in pairs[places].tolist()
+        ]
     return pairs[similar]
