@@ -155,7 +155,10 @@ class Files:
             GroupQwenError, OSError: the database or the folder does not answer.
         """
         for id in await self._store.files.expired():
-            await self._remove(id, partial(self._store.files.drop, id))
+            try:
+                await self._remove(id, partial(self._store.files.drop, id))
+            except Conflict:
+                continue  # Another replica is at it.
         for id in await self._run(self._contents.changing):
             change = self._contents.change(id)
             try:

@@ -7,9 +7,12 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -18,15 +21,18 @@ import psutil
 import pytest
 import pytest_asyncio
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serve.errors import Unavailable
-from serve.gateway.upload import shown_name
+from serve.gateway.upload import Form, shown_name
 from serve.store import FileRoom, StoredFile
 from serve.store.contents import Change, Contents
 from serve.store.records import utc_now
 from tests.unit.gateway.group import Group, group, listening, settled
 from tests.unit.replica.models import echo
 
+ROOT = Path(__file__).parents[3]
 FILES = "/v1/files"
 CHAT = {"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "Sunny."}]}
 TRAINING = json.dumps(CHAT).encode() + b"\n"
@@ -514,6 +520,18 @@ async def test_the_sweep_removes_what_a_killed_gateway_left_and_nothing_else(one
     assert kept(one) == sorted([id, "notes.txt"])
 
 
+async def test_what_a_killed_process_was_writing_is_swept(one: Group) -> None:
+    code = (
+        "import os, pathlib, sys; from serve.store.contents import Contents;"
+        "Contents(pathlib.Path(sys.argv[1])).change('file-a').write(b'x'); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder(one))], check=False, cwd=ROOT)
+    assert done.returncode == -9
+    assert kept(one) == ["file-a.lock", "file-a.part"]
+    await one.files.sweep()
+    assert kept(one) == []
+
+
 async def test_the_sweep_leaves_alone_what_another_replica_is_at(one: Group) -> None:
     other = Contents(folder(one)).change("file-a")
     other.write(b"x")
@@ -564,6 +582,20 @@ async def test_two_replicas_share_the_files(one: Group) -> None:
     await second.sweep()
     await second.close()
     assert (await call(one, "GET", f"/{id}/content")).content == b"content"
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 80))
+def test_any_content_comes_through_the_form_whole_wherever_it_is_cut(content: bytes, size: int) -> None:
+    with TemporaryDirectory() as place:
+        change = Contents(Path(place)).change("file-a")
+        taken = Form(FORM["content-type"].encode(), change, 1000)
+        body = form(part("file", content, "a.bin"), PURPOSE)
+        for at in range(0, len(body), size):
+            taken.feed(body[at : at + size])
+        assert taken.finish().purpose == "user_data"
+        assert change.part.read_bytes() == content
+        assert change.sha256 == hashlib.sha256(content).hexdigest()
+        change.end()
 
 
 def test_a_change_that_has_ended_takes_no_more(tmp_path: Path) -> None:
