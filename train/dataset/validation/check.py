@@ -167,4 +167,4 @@ def _row(text: bytes) -> Iterator[Fault | Row]:
     try:
         yield Row.from_json(text)
     except ValidationError as error:
-        yield from faults_of(error)
+        yield from faults_of(error, Row)
