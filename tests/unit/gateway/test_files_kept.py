@@ -169,10 +169,10 @@ async def test_the_sweep_removes_what_a_killed_gateway_left_and_nothing_else(one
     id = (await upload(one)).json()["id"]
     (folder(one) / f"{id}.lock").touch()  # Killed after the row was written.
     (folder(one) / "file-a.lock").touch()  # Killed before any content.
-    for name in ("file-b.lock", "file-b.part", "file-c.lock", "file-c", "notes.txt"):
+    for name in ("file-b.lock", "file-b.part", "file-c.lock", "file-c", "notes.txt", ".lock"):
         (folder(one) / name).write_bytes(b"x")  # Killed while it came; killed before the row.
     await one.keeper.sweep()
-    assert kept(one) == sorted([id, "notes.txt"])
+    assert kept(one) == sorted([id, "notes.txt", ".lock"])
 
 
 async def test_what_a_killed_process_was_writing_is_swept(one: Group) -> None:

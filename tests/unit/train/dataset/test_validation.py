@@ -214,6 +214,11 @@ def test_an_example_that_comes_again_is_a_warning_however_it_is_written() -> Non
     assert [(one.line, one.message) for one in found.warnings.listed] == [(3, "says the same as line 1")]
 
 
+def test_a_pair_of_equal_answers_is_a_warning() -> None:
+    assert warnings({**PAIR, "non_preferred_output": [ANSWER]}) == [(1, None, "same_answers")]
+    assert warnings(PAIR) == []
+
+
 def test_what_reading_leaves_out_and_keys_that_nothing_reads_are_warnings() -> None:
     late = {"messages": [USER, {"role": "system", "content": "Be brief."}, ANSWER]}
     assert warnings(late) == [(1, "messages", "left_out")]
