@@ -105,7 +105,7 @@ class InvalidTrainingFile(InvalidRequest):
         first = errors["listed"][0]
         place = ", ".join(str(part) for part in (first["line"] and f"line {first['line']}", first["field"]) if part)
         super().__init__(
-            f"The file cannot be learned from: {errors['total']} errors. The first, {place or 'the whole file'}:"
+            f"The file cannot be learned from. Errors: {errors['total']}. The first, {place or 'the whole file'}:"
             f" {first['message']}.",
             param="file",
         )

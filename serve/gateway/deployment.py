@@ -17,6 +17,7 @@ from serve.gateway.edge import Edge
 from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
+from serve.gateway.keeper import Keeper
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import Members
 from serve.gateway.metrics import GatewayMetrics
@@ -60,7 +61,8 @@ class Gateway:
                 f"http_options.host is {host}, which others can reach, and no API key exists; make one with"
                 " `python -m serve.keys create NAME`, or set the host to 127.0.0.1"
             )
-        self._files = Files(self._store, Contents(environment.files_dir), behaviour.files)
+        self._keeper = Keeper(self._store, Contents(environment.files_dir))
+        self._files = Files(self._store, self._keeper, behaviour.files)
         self._metrics = GatewayMetrics()
         self._usage = UsageLedger(self._store)
         self._transport: HttpTransport | HandleTransport
@@ -86,7 +88,7 @@ class Gateway:
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
-        self._files.start()
+        self._keeper.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
@@ -138,7 +140,8 @@ class Gateway:
     async def __del__(self) -> None:
         if hasattr(self, "_members"):
             self._waking.close()
-            await self._files.close()
+            self._files.close()
+            await self._keeper.close()
             await self._members.close()
             await self._transport.close()
             await self._usage.close()

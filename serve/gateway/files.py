@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote
 
-from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serve.cluster import hold_back
-from serve.errors import Conflict, ContentMissing, InvalidTrainingFile, RateLimited, StorageFull, Unavailable
+from serve.errors import InvalidTrainingFile, RateLimited
 from serve.gateway.caller import caller_of
+from serve.gateway.keeper import Keeper
 from serve.gateway.upload import FORM_BYTES, FileUpload, Form, Purpose, too_large
 from serve.gateway.verdict import Verdicts
 from serve.protocol.http import header, send_json
 from serve.protocol.validation import parse_request
 from serve.settings.gateway import FileLimits
 from serve.store import FileRoom, Store, StoredFile
-from serve.store.contents import Change, Contents
+from serve.store.contents import Change
 from serve.store.records import utc_now
 
 #: How much of an upload goes to the disk at once, and of a file from it.
 PIECE_BYTES = 1024 * 1024
 #: How many of Serve's messages (up to 64 KiB each) of an upload wait in memory while the disk is busy.
 _AHEAD = 32
-_THREADS = 4
-_SWEEP_SECONDS = 3600.0
 
 Json = dict[str, Any]
-T = TypeVar("T")
-P = ParamSpec("P")
-
-logger = logging.getLogger(__name__)
 
 
 class FileQuery(BaseModel):
@@ -64,28 +53,16 @@ class Files:
         limits: what one caller may upload and keep; replaced when the deployment is reconfigured.
     """
 
-    def __init__(self, store: Store, contents: Contents, limits: FileLimits) -> None:
+    def __init__(self, store: Store, keeper: Keeper, limits: FileLimits) -> None:
         self.limits = limits
-        self._store = store
-        self._contents = contents
+        self._rows = store.files
+        self._keeper = keeper
         self._verdicts = Verdicts()
         self._under_way: Counter[str] = Counter()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._sweeping: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to sweep the folder: now, and every hour."""
-        self._sweeping = asyncio.create_task(self._keep_swept())
-
-    async def close(self) -> None:
-        """Stop sweeping; what is being stored or deleted is finished."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def close(self) -> None:
+        """Begin no more validations."""
         self._verdicts.close()
-        self._threads.shutdown(wait=False)
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take an upload; one of a training file that cannot be learned from is not kept."""
@@ -95,9 +72,9 @@ class Files:
         if length > limits.file_bytes + FORM_BYTES:
             raise too_large(limits.file_bytes)
         room = FileRoom(limits.stored_files, limits.stored_bytes)
-        await self._store.files.check_room(tenant, max(length - FORM_BYTES, 0), room)
+        await self._rows.check_room(tenant, max(length - FORM_BYTES, 0), room)
         with self._one_more(tenant):
-            file = await self._uploaded(tenant, scope, receive, room)
+            file = await self._uploaded(tenant, scope, receive, limits)
         await send_json(send, file_body(file))
 
     async def list(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +82,7 @@ class Files:
         tenant = _tenant(scope)
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         query = parse_request(FileQuery, dict(asked))
-        page = await self._store.files.list(
+        page = await self._rows.list(
             tenant, limit=query.limit, after=query.after, order=query.order, purpose=query.purpose
         )
         data = [file_body(one) for one in page.items]
@@ -121,68 +98,38 @@ class Files:
     async def content(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A file's content, as it was uploaded."""
         file = await self._found(scope)
-        try:
-            content = await self._run(self._contents.open, file.id)
-        except OSError as error:
-            logger.error(
-                "a file's content cannot be read; does every gateway see GROUPQWEN_FILES_DIR?", exc_info=error
-            )
-            raise ContentMissing(file.id) from error
+        content = await self._keeper.open(file)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _content_headers(file)})
             more = scope["method"] != "HEAD"
             while more:
-                piece = await self._run(content.read, PIECE_BYTES)
+                piece = await self._keeper.run(content.read, PIECE_BYTES)
                 more = bool(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body"})
         finally:
-            self._threads.submit(content.close)  # Waits for a read under way, which the loop must not.
+            self._keeper.close_content(content)
 
     async def delete(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Delete a file and its content."""
         file = await self._found(scope)
-        await asyncio.shield(
-            self._task(self._remove(file.id, partial(self._store.files.delete, file.id, file.tenant)))
-        )
+        await self._keeper.remove(file)
         await send_json(send, {"id": file.id, "object": "file", "deleted": True})
 
-    async def sweep(self) -> None:
-        """Delete files that have expired, and what processes have left behind that were killed at work.
-
-        Raises:
-            GroupQwenError, OSError: the database or the folder does not answer.
-        """
-        for id in await self._store.files.expired():
-            await self._remove(id, partial(self._store.files.drop, id))
-        for id in await self._run(self._contents.changing):
-            change = self._contents.change(id)
-            try:
-                await self._run(change.begin)
-            except Timeout:
-                continue  # It is under way.
-            try:
-                if not await self._store.files.known(id):
-                    await self._run(change.remove)
-                await self._run(change.end)
-            finally:
-                await self._run(change.leave)
-
     async def _found(self, scope: Scope) -> StoredFile:
-        return await self._store.files.get(scope["path_params"]["id"], _tenant(scope))
+        return await self._rows.get(scope["path_params"]["id"], _tenant(scope))
 
-    async def _uploaded(self, tenant: str, scope: Scope, receive: Receive, room: FileRoom) -> StoredFile:
+    async def _uploaded(self, tenant: str, scope: Scope, receive: Receive, limits: FileLimits) -> StoredFile:
         """Take the upload apart, judge it and store it."""
         id = f"file-{secrets.token_hex(12)}"
-        change = self._contents.change(id)
+        change = self._keeper.change(id)
         try:
-            form = Form(header(scope, b"content-type"), change, self.limits.file_bytes)
-            upload = await self._received(receive, form)
+            form = Form(header(scope, b"content-type"), change, limits.file_bytes)
+            upload = await self._received(receive, form, limits.file_bytes)
             validation = await self._validation(change, upload)
         except BaseException:
-            # Runs also where this is cancelled once more.
-            await asyncio.shield(asyncio.wrap_future(self._threads.submit(change.end)))
+            await self._keeper.discard(change)
             raise
         now = utc_now()
         file = StoredFile(
@@ -196,12 +143,11 @@ class Files:
             expires_at=_expiry(now, upload),
             validation=validation,
         )
-        await asyncio.shield(self._task(self._keep(change, file, room)))
+        await self._keeper.keep(change, file, FileRoom(limits.stored_files, limits.stored_bytes))
         return file
 
-    async def _received(self, receive: Receive, form: Form) -> FileUpload:
+    async def _received(self, receive: Receive, form: Form, file_bytes: int) -> FileUpload:
         hold_back(receive, _AHEAD)
-        most = self.limits.file_bytes + FORM_BYTES
         pieces: list[bytes] = []
         waiting = total = 0
         more = True
@@ -213,12 +159,12 @@ class Files:
             pieces.append(message.get("body", b""))
             waiting += len(pieces[-1])
             total += len(pieces[-1])
-            if total > most:
-                raise too_large(self.limits.file_bytes)
+            if total > file_bytes + FORM_BYTES:
+                raise too_large(file_bytes)
             if waiting >= PIECE_BYTES or not more:
-                await self._run(form.feed, b"".join(pieces))
+                await self._keeper.run(form.feed, b"".join(pieces))
                 pieces, waiting = [], 0
-        return await self._run(form.finish)
+        return await self._keeper.run(form.finish)
 
     async def _validation(self, change: Change, upload: FileUpload) -> Json | None:
         if upload.purpose != "fine-tune":
@@ -227,44 +173,6 @@ class Files:
         if not found["valid"]:
             raise InvalidTrainingFile(found)
         return {name: value for name, value in found.items() if name not in ("valid", "errors")}
-
-    async def _keep(self, change: Change, file: StoredFile, room: FileRoom) -> None:
-        """Give the content its name, then the file its row."""
-        try:
-            await self._run(change.keep)
-            try:
-                await self._store.files.add(file, room)
-            except Unavailable:
-                # Nobody knows whether the row was written.
-                await self._run(change.leave)
-                raise
-            except BaseException:
-                await self._run(change.remove)
-                raise
-        finally:
-            await self._run(change.end)
-
-    async def _remove(self, id: str, drop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Delete a file's row by ``drop``, then its content."""
-        change = self._contents.change(id)
-        try:
-            await self._run(change.begin)
-        except Timeout:
-            raise Conflict(f"The file {id!r} is being deleted by somebody else.") from None
-        try:
-            await drop()
-            await self._run(change.remove)
-            await self._run(change.end)
-        finally:
-            await self._run(change.leave)
-
-    async def _keep_swept(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except Exception as error:  # noqa: BLE001  # The next sweep does it; nothing depends on it.
-                logger.warning("the files could not be swept: %s", error)
-            await asyncio.sleep(_SWEEP_SECONDS)
 
     @contextmanager
     def _one_more(self, tenant: str) -> Iterator[None]:
@@ -282,26 +190,6 @@ class Files:
             self._under_way[tenant] -= 1
             if not self._under_way[tenant]:
                 del self._under_way[tenant]
-
-    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what blocks on a thread.
-
-        Raises:
-            StorageFull: the disk has no room.
-        """
-        try:
-            return await asyncio.wrap_future(self._threads.submit(call, *args, **kwargs))
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("There is no room on the disk for this file.", param="file") from error
-            raise
-
-    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Work that goes on when the request that began it is cancelled."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def file_body(file: StoredFile) -> Json:

@@ -67,7 +67,7 @@ class _Process:
                 raise InternalError("The validation was given up.")
             process = self._process = _started(self._path)
         output, errors = process.communicate()
-        if process.returncode not in (0, 1):
+        if not output:
             # The last line is the exception; pydantic and orjson show no input in theirs.
             last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
             logger.error("a validation failed", extra={"exit_code": process.returncode, "reason": last[:500]})

@@ -59,7 +59,7 @@ def worded(error: ValidationError, root: type[BaseModel]) -> ValidationError:
 
 def _sentence(kind: str, message: str, location: Sequence[int | str], root: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return unknown_key(str(location[-1]), _known_keys(root, location[:-1]))
+        return unknown_key(str(location[-1]), known_keys(root, location[:-1]))
     if kind == "missing":
         return "this key is required"
     text = message.removeprefix("Value error, ")
@@ -74,7 +74,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key; {hint}allowed: {', '.join(names)}" if names else "unknown key"
 
 
-def _known_keys(root: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+def known_keys(root: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """The keys of the model that ``location`` leads to from ``root``; empty where the way is not plain."""
     here: list[type[BaseModel]] = [root]
     for part in location:

@@ -50,7 +50,7 @@ class Contents:
         Raises:
             OSError: the folder cannot be read.
         """
-        return sorted(lock.name.removesuffix(_LOCK) for lock in self._folder.glob(f"*{_LOCK}"))
+        return sorted(lock.name.removesuffix(_LOCK) for lock in self._folder.glob(f"file-*{_LOCK}"))
 
 
 class Change:

@@ -20,6 +20,7 @@ from serve.settings.engines import E5Engine, LlamaCppEngine, VllmEngine
 from serve.settings.environment import SERVE_FLAGS, Environment
 from serve.settings.gateway import (
     Condition,
+    FileLimits,
     GatewaySettings,
     GatewayUserConfig,
     Limits,
@@ -70,6 +71,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "limits": Limits,
     "timeouts": Timeouts,
     "wake": Wake,
+    "files": FileLimits,
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
     "adapters": AdapterSource,

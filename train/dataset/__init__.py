@@ -1,1 +1,1 @@
-"""Data sets: the typed row of a conversation, and where rows come from."""
+"""Data sets: the typed row of a conversation, where rows come from, and whether a file of them is right."""

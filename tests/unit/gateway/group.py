@@ -23,6 +23,7 @@ from serve.gateway.edge import Edge
 from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
+from serve.gateway.keeper import Keeper
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import Members
 from serve.gateway.metrics import GatewayMetrics
@@ -156,6 +157,7 @@ class Group:
     members: Members
     store: Store
     files: Files
+    keeper: Keeper
     inference: Inference
     usage: UsageLedger
     metrics: GatewayMetrics
@@ -231,7 +233,8 @@ async def group(
         waking,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
-    files = Files(store, Contents(folder / "files"), behaviour.files)
+    keeper = Keeper(store, Contents(folder / "files"))
+    files = Files(store, keeper, behaviour.files)
     health = Health(members, store, metrics)
     parts = Parts(inference, Models(members), Conversations(store), files, health, _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
@@ -239,10 +242,23 @@ async def group(
     await members.start()
     try:
         yield Group(
-            app, access, transport, members, store, files, inference, usage, metrics, waking, applications, sleep
+            app,
+            access,
+            transport,
+            members,
+            store,
+            files,
+            keeper,
+            inference,
+            usage,
+            metrics,
+            waking,
+            applications,
+            sleep,
         )
     finally:
-        await files.close()
+        files.close()
+        await keeper.close()
         await members.close()
         await usage.close()
         await store.close()

@@ -2,99 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import hashlib
-import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import openai
-import psutil
 import pytest
 import pytest_asyncio
-from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 
-from serve.errors import Unavailable
-from serve.gateway.upload import shown_name
-from serve.store import FileRoom, StoredFile
-from serve.store.contents import Change, Contents
-from serve.store.records import utc_now
-from tests.unit.gateway.group import Group, group, listening, settled
+from serve.gateway.upload import Form, shown_name
+from serve.store.contents import Contents
+from tests.unit.gateway.group import Group, group, listening
+from tests.unit.gateway.uploads import (
+    BOUNDARY,
+    FORM,
+    LIMITS,
+    PURPOSE,
+    TRAINING,
+    call,
+    folder,
+    form,
+    kept,
+    key,
+    part,
+    pieces,
+    refused,
+    upload,
+)
 from tests.unit.replica.models import echo
-
-FILES = "/v1/files"
-CHAT = {"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "Sunny."}]}
-TRAINING = json.dumps(CHAT).encode() + b"\n"
-BOUNDARY = "frontier"
-FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 @pytest_asyncio.fixture
 async def one(tmp_path: Path) -> AsyncIterator[Group]:
     """A gateway with small limits."""
-    limits = {"file_bytes": 100_000, "stored_files": 5, "stored_bytes": 250_000, "uploads": 2}
-    async with group(tmp_path, echo(), files=limits) as found:
+    async with group(tmp_path, echo(), files=LIMITS) as found:
         yield found
-
-
-async def key(group: Group, *scopes: str) -> dict[str, str]:
-    """The header of a new key."""
-    new = await group.store.keys.create("test", scopes or ["files"], None, None)
-    return {"authorization": f"Bearer {new.secret}"}
-
-
-async def call(group: Group, method: str, path: str = "", **options: Any) -> httpx.Response:
-    async with group.client() as client:
-        return await client.request(method, FILES + path, **options)
-
-
-async def upload(
-    group: Group, content: bytes = b"x", purpose: str = "user_data", filename: str = "a.bin", **options: Any
-) -> httpx.Response:
-    data = {"purpose": purpose} | options.pop("data", {})
-    return await call(group, "POST", files={"file": (filename, content)}, data=data, **options)
-
-
-async def refused(group: Group, answer: httpx.Response, status: int, code: str, param: str | None = None) -> None:
-    """The answer is this error, and nothing was kept."""
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (status, code, param), error
-    assert kept(group) == []
-    assert (await call(group, "GET")).json()["data"] == []
-
-
-def folder(group: Group) -> Path:
-    return group.files._contents._folder
-
-
-def kept(group: Group) -> list[str]:
-    """What stands in the folder."""
-    return sorted(os.listdir(folder(group))) if folder(group).exists() else []
-
-
-def part(name: str, value: bytes, filename: str | None = None) -> bytes:
-    """One part of a form."""
-    named = f'; filename="{filename}"' if filename is not None else ""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
-    return head.encode() + value + b"\r\n"
-
-
-def form(*parts: bytes) -> bytes:
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
-
-
-PURPOSE = part("purpose", b"user_data")
-
-
-async def pieces(data: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """A body without a declared length."""
-    for one in data:
-        yield one
 
 
 async def test_an_upload_gets_openais_object_and_can_be_read_back(one: Group) -> None:
@@ -158,7 +106,7 @@ async def test_a_training_file_with_faults_is_refused_with_their_lines_and_not_k
     error = answer.json()["error"]
     assert error["type"] == "invalid_request_error"
     assert error["message"].startswith(
-        "The file cannot be learned from: 2 errors. The first, line 2, messages[0].role:"
+        "The file cannot be learned from. Errors: 2. The first, line 2, messages[0].role:"
     )
     assert [(fault["line"], fault["field"]) for fault in error["validation"]["errors"]["listed"]] == [
         (2, "messages[0].role"),
@@ -358,12 +306,16 @@ async def test_a_file_beyond_the_limit_is_refused_with_and_without_a_length(one:
 
 
 async def test_a_declared_length_beyond_the_limit_is_refused_before_anything_is_read(one: Group) -> None:
-    async def never() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
+    asked = 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal asked
+        asked += 1
         yield b""
 
-    answer = await call(one, "POST", content=never(), headers={**FORM, "content-length": "999999999999"})
+    answer = await call(one, "POST", content=counted(), headers={**FORM, "content-length": "999999999999"})
     await refused(one, answer, 413, "payload_too_large", "file")
+    assert asked == 0
 
 
 async def test_what_follows_the_form_has_an_end_too(one: Group) -> None:
@@ -386,191 +338,15 @@ async def test_a_caller_has_room_for_so_many_files_and_bytes(one: Group) -> None
     assert (await upload(one)).status_code == 200
 
 
-class Held:
-    """An upload whose body waits in its middle."""
-
-    def __init__(self, group: Group, content: bytes = b"x" * 50_000, **options: Any) -> None:
-        self.go = asyncio.Event()
-        self.task = asyncio.create_task(self._send(group, content, options))
-
-    async def _send(self, group: Group, content: bytes, options: dict[str, Any]) -> httpx.Response:
-        headers = FORM | options.pop("headers", {})
-        return await call(group, "POST", content=self._body(content), headers=headers, **options)
-
-    async def _body(self, content: bytes) -> AsyncIterator[bytes]:
-        body = form(PURPOSE, part("file", content, "a.bin"))
-        yield body[:1000]
-        await self.go.wait()
-        yield body[1000:]
-
-
-async def test_uploads_at_once_have_a_limit_for_each_caller(one: Group) -> None:
-    held = [Held(one), Held(one)]
-    await settled(lambda: one.files._under_way["local"] == 2)
-    answer = await upload(one)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_uploads")
-    assert "retry-after" in answer.headers
-    assert (await upload(one, headers=await key(one))).status_code == 200
-    for waiting in held:
-        waiting.go.set()
-        assert (await waiting.task).status_code == 200
-    assert not one.files._under_way
-    assert (await upload(one)).status_code == 200
-
-
-async def test_many_uploads_at_once_get_what_each_sent(one: Group) -> None:
-    one.configure(files={"uploads": 20})
-    contents = [bytes([number]) * (number * 1000 + 1) for number in range(12)]
-    answers = await asyncio.gather(*(upload(one, content) for content in contents))
-    for answer, content in zip(answers, contents, strict=True):
-        assert (await call(one, "GET", f"/{answer.json()['id']}/content")).content == content
-
-
-async def test_a_client_that_leaves_in_the_middle_leaves_nothing(one: Group) -> None:
-    one.configure(files={"file_bytes": 10_000_000})
-    head = part("file", b"x" * 3_000_000, "a.bin")
-    async with listening(one.app) as address:
-        host, port = address.split(":")
-        _, writer = await asyncio.open_connection(host, int(port))
-        lines = ["POST /v1/files HTTP/1.1", "host: localhost", f"content-type: {FORM['content-type']}"]
-        writer.write("\r\n".join([*lines, "content-length: 9000000", "", ""]).encode() + head)
-        await settled(lambda: any(name.endswith(".part") for name in kept(one)))
-        writer.close()
-        await settled(lambda: not one.files._under_way)
-        await settled(lambda: kept(one) == [])
-    assert (await call(one, "GET")).json()["data"] == []
-
-
-async def test_a_client_that_leaves_during_the_validation_ends_its_process(one: Group) -> None:
-    one.configure(files={"file_bytes": 50_000_000})
-    children = psutil.Process().children
-    known = {child.pid for child in children()}
-    asking = asyncio.create_task(upload(one, TRAINING * 200_000, "fine-tune"))
-    await settled(lambda: {child.pid for child in children()} - known)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    await settled(lambda: not {child.pid for child in children()} - known)
-    await settled(lambda: kept(one) == [])
-
-
-async def test_a_full_disk_is_said_and_leaves_nothing(one: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.write
-
-    def full(descriptor: int, data: Any) -> int:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".part"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data)
-
-    monkeypatch.setattr(os, "write", full)
-    answer = await upload(one, b"x" * 5000)
-    await refused(one, answer, 507, "storage_full", "file")
-    monkeypatch.undo()
-    assert (await upload(one)).status_code == 200
-
-
-async def test_a_folder_that_cannot_be_made_is_an_error_without_details(one: Group) -> None:
-    folder(one).write_bytes(b"")
-    answer = await upload(one)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
-    assert str(folder(one)) not in answer.text
-
-
-async def test_a_content_that_this_replica_cannot_see_is_unavailable(one: Group) -> None:
-    id = (await upload(one)).json()["id"]
-    (folder(one) / id).unlink()
-    answer = await call(one, "GET", f"/{id}/content")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "content_missing")
-    assert (await call(one, "DELETE", f"/{id}")).status_code == 200
-
-
-async def test_a_database_that_does_not_answer_at_the_end_leaves_the_verdict_to_the_sweep(
-    one: Group, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add = one.store.files.add
-
-    async def stored_and_lost(file: StoredFile, room: FileRoom) -> None:
-        await add(file, room)
-        raise Unavailable("gone")
-
-    async def lost(file: StoredFile, room: FileRoom) -> None:
-        raise Unavailable("gone")
-
-    for broken in (stored_and_lost, lost):
-        monkeypatch.setattr(one.store.files, "add", broken)
-        assert (await upload(one, b"content")).status_code == 503
-    await one.files.sweep()
-    (listed,) = (await call(one, "GET")).json()["data"]
-    assert kept(one) == [listed["id"]]
-    assert (await call(one, "GET", f"/{listed['id']}/content")).content == b"content"
-
-
-async def test_the_sweep_removes_what_a_killed_gateway_left_and_nothing_else(one: Group) -> None:
-    id = (await upload(one)).json()["id"]
-    (folder(one) / f"{id}.lock").touch()  # Killed after the row was written.
-    (folder(one) / "file-a.lock").touch()  # Killed before any content.
-    for name in ("file-b.lock", "file-b.part", "file-c.lock", "file-c", "notes.txt"):
-        (folder(one) / name).write_bytes(b"x")  # Killed while it came; killed before the row.
-    await one.files.sweep()
-    assert kept(one) == sorted([id, "notes.txt"])
-
-
-async def test_the_sweep_leaves_alone_what_another_replica_is_at(one: Group) -> None:
-    other = Contents(folder(one)).change("file-a")
-    other.write(b"x")
-    await one.files.sweep()
-    assert kept(one) == ["file-a.lock", "file-a.part"]
-    other.end()
-    assert kept(one) == []
-
-
-async def test_a_file_that_has_expired_is_swept(one: Group) -> None:
-    expiring = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    made = (await upload(one, data=expiring)).json()
-    assert made["expires_at"] == made["created_at"] + 3600
-    lasting = (await upload(one)).json()["id"]
-    change = Contents(folder(one)).change("file-old")
-    change.write(b"x")
-    change.keep()
-    change.end()
-    now = utc_now()
-    old = StoredFile("file-old", "local", now, "a", "user_data", 1, "00", expires_at=now)
-    await one.store.files.add(old, FileRoom(100, 10**9))
-    assert (await call(one, "GET", "/file-old/content")).status_code == 404
-    await one.files.sweep()
-    assert kept(one) == sorted([made["id"], lasting])
-
-
-async def test_a_running_gateway_sweeps_when_it_starts(one: Group) -> None:
-    folder(one).mkdir()
-    (folder(one) / "file-a.lock").touch()
-    one.files.start()
-    await settled(lambda: kept(one) == [])
-
-
-async def test_two_who_delete_one_file_do_not_get_in_each_others_way(one: Group) -> None:
-    id = (await upload(one)).json()["id"]
-    with FileLock(f"{folder(one) / id}.lock"):
-        answer = await call(one, "DELETE", f"/{id}")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
-    answers = await asyncio.gather(*(call(one, "DELETE", f"/{id}") for _ in range(5)))
-    assert {answer.status_code for answer in answers} <= {200, 404, 409}
-    assert (await call(one, "GET", f"/{id}")).status_code == 404
-    assert kept(one) == []
-
-
-async def test_two_replicas_share_the_files(one: Group) -> None:
-    second = type(one.files)(one.store, Contents(folder(one)), one.files.limits)
-    id = (await upload(one, b"content")).json()["id"]
-    await second.sweep()
-    await second.close()
-    assert (await call(one, "GET", f"/{id}/content")).content == b"content"
-
-
-def test_a_change_that_has_ended_takes_no_more(tmp_path: Path) -> None:
-    change: Change = Contents(tmp_path).change("file-a")
-    change.write(b"x")
-    change.end()
-    change.end()
-    with pytest.raises(ValueError, match="ended"):
-        change.write(b"y")
-    assert os.listdir(tmp_path) == []
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 80))
+def test_any_content_comes_through_the_form_whole_wherever_it_is_cut(content: bytes, size: int) -> None:
+    with TemporaryDirectory() as place:
+        change = Contents(Path(place)).change("file-a")
+        taken = Form(FORM["content-type"].encode(), change, 1000)
+        body = form(part("file", content, "a.bin"), PURPOSE)
+        for at in range(0, len(body), size):
+            taken.feed(body[at : at + size])
+        assert taken.finish().purpose == "user_data"
+        assert change.part.read_bytes() == content
+        assert change.sha256 == hashlib.sha256(content).hexdigest()
+        change.end()

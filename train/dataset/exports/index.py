@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
 from train.dataset.rows import Row, content_digest
+from train.dataset.scratch import Scratch
 
 
 class Verdict(Enum):
@@ -18,7 +16,7 @@ class Verdict(Enum):
     NEWER = "newer"
 
 
-class RowIndex:
+class RowIndex(Scratch):
     """The ids of the rows that were written, each with its line. A context manager.
 
     A conversation that comes again is kept once. Where it changed in between, and its source says when, the version
@@ -26,14 +24,10 @@ class RowIndex:
     """
 
     def __init__(self) -> None:
-        # An empty name is a database in a temporary file that goes with the connection.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("BEGIN")
-        self._database.execute(
-            "CREATE TABLE rows (id TEXT PRIMARY KEY, digest TEXT, changed REAL, line INT) WITHOUT ROWID"
+        super().__init__(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, digest TEXT, changed REAL, line INT) WITHOUT ROWID",
+            "CREATE TABLE superseded (line INTEGER PRIMARY KEY)",
         )
-        self._database.execute("CREATE TABLE superseded (line INTEGER PRIMARY KEY)")
 
     def add(self, row: Row, line: int) -> Verdict:
         """Say what to do with ``row``, which is to be line ``line`` if it is written."""
@@ -54,11 +48,3 @@ class RowIndex:
         """Whether a later line took the place of this one."""
         found = self._database.execute("SELECT 1 FROM superseded WHERE line = ?", (line,)).fetchone()
         return found is not None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()

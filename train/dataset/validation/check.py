@@ -98,9 +98,15 @@ class _Check:
                 self._errors.add(number, found)
         if row is not None:
             self._statistics.add(row)
-            first = seen.add(content_digest(row.messages, row.tools or (), row.rejected or ()), number)
-            if first is not None:
-                self._warnings.add(number, Fault(None, "duplicate", f"says the same as line {first}"))
+            self._compare(row, number, seen)
+
+    def _compare(self, row: Row, number: int, seen: SeenExamples) -> None:
+        """Warn of what says the same: as an earlier line, or as the other answer."""
+        first = seen.add(content_digest(row.messages, row.tools or (), row.rejected or ()), number)
+        if first is not None:
+            self._warnings.add(number, Fault(None, "duplicate", f"says the same as line {first}"))
+        if row.rejected and row.rejected == row.messages[-len(row.rejected) :]:
+            self._warnings.add(number, Fault(None, "same_answers", "both answers are the same; nothing is preferred"))
 
     def _examine(self, text: bytes, number: int) -> Iterator[Fault | Row]:
         """What is wrong with a line, or else its row."""
@@ -167,4 +173,4 @@ def _row(text: bytes) -> Iterator[Fault | Row]:
     try:
         yield Row.from_json(text)
     except ValidationError as error:
-        yield from faults_of(error)
+        yield from faults_of(error, Row)

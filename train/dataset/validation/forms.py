@@ -15,8 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from serve.protocol.requests import FunctionCall, FunctionDefinition, Tool, ToolCall
-from serve.settings.errors import path_of
-from serve.settings.suggest import nearest
+from serve.settings.errors import known_keys, path_of, unknown_key
 from train.dataset.rows import MAX_MESSAGES
 
 Json = dict[str, Any]
@@ -146,7 +145,7 @@ def faults_in(value: Json, form: type[ChatExample | PreferencePair]) -> Iterator
     try:
         form.model_validate(value)
     except ValidationError as error:
-        yield from faults_of(error)
+        yield from faults_of(error, form)
 
 
 def ignored_keys(value: Json, form: type[ChatExample | PreferencePair]) -> list[str]:
@@ -158,19 +157,18 @@ def ignored_keys(value: Json, form: type[ChatExample | PreferencePair]) -> list[
     return sorted(before + _shown(key) for before, key in found)
 
 
-def faults_of(error: ValidationError) -> Iterator[Fault]:
-    """The faults of a ``ValidationError``, with their paths."""
+def faults_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Fault]:
+    """The faults of a ``ValidationError`` of the type ``root``, with their paths."""
     for found in error.errors(include_url=False, include_input=False, include_context=False):
         location = [part if isinstance(part, int) else _shown(part) for part in found["loc"]]
-        yield Fault(path_of(location) or None, *_worded(found["type"], found["msg"], location))
+        yield Fault(path_of(location) or None, *_worded(found["type"], found["msg"], location, root))
 
 
-def _worded(kind: str, message: str, location: Sequence[int | str]) -> tuple[str, str]:
+def _worded(kind: str, message: str, location: Sequence[int | str], root: type[BaseModel]) -> tuple[str, str]:
     if kind == "missing":
         return "missing", "this field is required"
     if kind == "extra_forbidden":
-        guess = nearest(str(location[-1]), ChatMessage.model_fields)
-        return "unknown_key", "unknown key" + (f"; did you mean {guess!r}?" if guess else "")
+        return "unknown_key", unknown_key(str(location[-1]), known_keys(root, location[:-1]))
     text = message[:1].lower() + message[1:]
     return (kind if kind in _OWN else "wrong_value"), text
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
+
+from train.dataset.scratch import Scratch
 
 #: Of the longest line. Parsed, JSON of many small values takes some 20 times its size, and no example of this length
 #: fits a model's context.
@@ -37,15 +37,11 @@ def lines_of(
         yield line
 
 
-class SeenExamples:
+class SeenExamples(Scratch):
     """At which line each example came first: on disk, so that memory does not grow with them. A context manager."""
 
     def __init__(self) -> None:
-        # An empty name is a database in a temporary file that goes with the connection.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("BEGIN")
-        self._database.execute("CREATE TABLE seen (digest INTEGER PRIMARY KEY, line INT)")
+        super().__init__("CREATE TABLE seen (digest INTEGER PRIMARY KEY, line INT)")
 
     def add(self, digest: str, line: int) -> int | None:
         """The line at which the same example was seen before; none where this is the first.
@@ -59,11 +55,3 @@ class SeenExamples:
             return None
         first: int = self._database.execute("SELECT line FROM seen WHERE digest = ?", (key,)).fetchone()[0]
         return first
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()

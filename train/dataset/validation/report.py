@@ -130,14 +130,14 @@ class Validation:
         lines = [f"error: {one}" for one in self.errors.listed] + [f"warning: {one}" for one in self.warnings.listed]
         for name, found in (("errors", self.errors), ("warnings", self.warnings)):
             if found.total > len(found.listed):
-                lines.append(f"{found.total - len(found.listed)} more {name}")
+                lines.append(f"{name} that are not listed: {found.total - len(found.listed)}")
         roles = ", ".join(f"{role} {count.messages}" for role, count in sorted(numbers.roles.items()))
         lines.append(
-            f"{'valid' if self.valid else 'not valid'}: {numbers.lines} lines, {numbers.examples} examples"
-            f" ({numbers.preferences} preferences), {numbers.messages} messages" + (f" ({roles})" if roles else "")
+            f"{'valid' if self.valid else 'not valid'}; lines: {numbers.lines}, examples: {numbers.examples}, pairs:"
+            f" {numbers.preferences}, messages: {numbers.messages}" + (f" ({roles})" if roles else "")
         )
         lines.append(
-            f"{numbers.characters} characters, {numbers.longest} in the longest example; {numbers.learned} messages"
-            f" are learned from; {self.errors.total} errors, {self.warnings.total} warnings"
+            f"characters: {numbers.characters}, in the longest example: {numbers.longest}, messages learned from:"
+            f" {numbers.learned}, errors: {self.errors.total}, warnings: {self.warnings.total}"
         )
         return "\n".join(lines)

@@ -177,8 +177,14 @@ def test_what_is_allowed_is_said_and_what_was_said_is_not() -> None:
     assert "input should be 'system', 'developer', 'user'" in found.text()
 
 
-def test_a_wrong_key_gets_the_nearest_right_one() -> None:
-    assert "did you mean 'weight'?" in check(with_answer(weigth=1)).text()
+def test_a_wrong_key_gets_the_nearest_right_one_and_all_that_are_allowed(tmp_path: Path) -> None:
+    assert "did you mean 'weight'? allowed: annotations, audio, content," in check(with_answer(weigth=1)).text()
+    assert (
+        "allowed: description, name, parameters, strict"
+        in check({**CHAT, "tools": [{**TOOL, "function": {"name": "f", "arguments": {}}}]}).text()
+    )
+    rows, _ = events(write(tmp_path / "c.json", [OPENAI]))
+    assert "did you mean 'tools'? allowed: created_at," in check({**json.loads(rows[0].to_json()), "tool": 1}).text()
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
@@ -208,6 +214,11 @@ def test_an_example_that_comes_again_is_a_warning_however_it_is_written() -> Non
     assert [(one.line, one.message) for one in found.warnings.listed] == [(3, "says the same as line 1")]
 
 
+def test_a_pair_of_equal_answers_is_a_warning() -> None:
+    assert warnings({**PAIR, "non_preferred_output": [ANSWER]}) == [(1, None, "same_answers")]
+    assert warnings(PAIR) == []
+
+
 def test_what_reading_leaves_out_and_keys_that_nothing_reads_are_warnings() -> None:
     late = {"messages": [USER, {"role": "system", "content": "Be brief."}, ANSWER]}
     assert warnings(late) == [(1, "messages", "left_out")]
@@ -229,7 +240,7 @@ def test_after_an_array_or_another_encoding_the_rest_is_not_read() -> None:
 def test_the_list_of_faults_has_an_end_and_all_are_counted() -> None:
     found = check(*[b"{"] * 500, listed=7)
     assert (len(found.errors.listed), found.errors.total) == (7, 500)
-    assert "493 more errors" in found.text()
+    assert "errors that are not listed: 493" in found.text()
 
 
 def test_more_messages_than_a_row_may_have_are_refused_before_they_are_looked_at() -> None:
@@ -304,10 +315,13 @@ def test_the_command_prints_faults_with_lines_and_says_by_its_exit_code(
     good.write_text(json.dumps(CHAT))
     bad.write_text(json.dumps(with_answer(weight=3)) + "\n{")
     assert main([str(good)]) == 0
-    assert "valid: 1 lines, 1 examples" in capsys.readouterr().out
+    assert "valid; lines: 1, examples: 1," in capsys.readouterr().out
     assert main([str(bad), "--list", "1"]) == 1
     shown = capsys.readouterr().out
-    assert "error: line 1: messages[1].weight: input should be 0 or 1" in shown and "1 more errors" in shown
+    assert (
+        "error: line 1: messages[1].weight: input should be 0 or 1" in shown
+        and "errors that are not listed: 1" in shown
+    )
     assert main([str(bad), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["errors"]["total"] == 2
     assert main([str(tmp_path / "none")]) == 2
