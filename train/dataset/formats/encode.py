@@ -204,7 +204,8 @@ def _fitting(talk: Talk, wanted: list[int], chat: Chat, most: int) -> list[int]:
     def tokens(place: int) -> int:
         return len(chat.tokens(talk.answer(place).text).ids)
 
-    if not near or tokens(near[-1]) <= most:
+    # A token has a byte at least, which settles it for most conversations without the tokenizer.
+    if not near or len(talk.answer(near[-1]).text.encode()) <= most or tokens(near[-1]) <= most:
         return near
     return near[: bisect_right(near, most, key=tokens)]
 
