@@ -15,11 +15,14 @@ from serve.settings.environment import Environment
 _INSTALL_SECONDS = 1800
 
 
-def installed(name: str, requirement: str, variables: Mapping[str, str] | None = None) -> Path:
+def installed(
+    name: str, requirement: str, variables: Mapping[str, str] | None = None, python: str = sys.executable
+) -> Path:
     """The ``bin`` folder of the environment ``name`` that has ``requirement``; it is made when it is not there.
 
     Args:
         variables: what the installation needs in its process environment besides what there is.
+        python: the interpreter of the environment.
 
     Raises:
         BenchmarkError: it could not be installed.
@@ -30,7 +33,7 @@ def installed(name: str, requirement: str, variables: Mapping[str, str] | None =
         say(f"installing {requirement} into {home}")
         home.mkdir(parents=True, exist_ok=True)
         commands = (
-            [sys.executable, "-m", "venv", str(home)],
+            [python, "-m", "venv", str(home)],
             [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", requirement],
         )
         for command in commands:

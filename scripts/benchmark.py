@@ -12,7 +12,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import gateway, llamacpp, vllm, wake
+from benchmarks import curate, gateway, llamacpp, vllm, wake
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
 from serve.models import ModelSourceError
@@ -32,7 +32,13 @@ class Benchmark(Protocol):
         """Measure and write the results."""
 
 
-BENCHMARKS: dict[str, Benchmark] = {"gateway": gateway, "llamacpp": llamacpp, "vllm": vllm, "wake": wake}
+BENCHMARKS: dict[str, Benchmark] = {
+    "curate": curate,
+    "gateway": gateway,
+    "llamacpp": llamacpp,
+    "vllm": vllm,
+    "wake": wake,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

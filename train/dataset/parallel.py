@@ -11,7 +11,10 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 U = TypeVar("U")
 R = TypeVar("R")
@@ -26,11 +29,16 @@ class Task(Protocol[U_contra, R_co]):
         """The result of one unit. It depends on the unit only, and doing it twice does no harm."""
 
 
+class WorkersFailed(Exception):
+    """Ray could not do the work; the message is one line."""
+
+
 @contextmanager
 def ray_for(workers: int) -> Iterator[None]:
     """Ray for ``each``: none for no workers, the one that runs, that of ``RAY_ADDRESS``, or one of its own.
 
-    One of its own is on loopback and ends with the context.
+    One of its own ends with the context. Its nodes meet on loopback, and Ray's token authentication guards it, since
+    some of Ray's ports listen on every interface all the same.
     """
     if not workers:
         yield
@@ -43,9 +51,11 @@ def ray_for(workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Where the project is not installed, workers find it as this process does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     address = os.environ.get("RAY_ADDRESS") or "local"
-    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    own = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {}))
     try:
         yield
     finally:
@@ -61,18 +71,20 @@ def each(task: Task[U, R], units: Iterable[U], workers: int) -> Iterator[R]:
         workers: 0 does it in this process; more spread it over so many Ray actors. Ray runs already then.
 
     Raises:
+        WorkersFailed: a worker or its node is lost, or Ray cannot start one.
         Exception: what ``task`` raised.
     """
     if not workers:
         yield from map(task, units)
         return
     import ray.data
+    from ray.exceptions import RayError
 
     packed = [{"unit": pickle.dumps(unit)} for unit in units]
     if not packed:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # A block for each unit: the next free actor takes the next unit, however long the others take.
     spread = ray.data.from_items(packed, override_num_blocks=len(packed)).map(
         _Worker,
@@ -80,10 +92,13 @@ def each(task: Task[U, R], units: Iterable[U], workers: int) -> Iterator[R]:
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(packed)), max_tasks_in_flight_per_actor=2),
         num_cpus=1,
     )
-    for found in spread.iter_rows():
-        if found["error"]:
-            raise pickle.loads(found["error"])  # noqa: S301 - what our own worker pickled
-        yield pickle.loads(found["result"])  # noqa: S301
+    try:
+        for found in spread.iter_rows():
+            if found["error"]:
+                raise pickle.loads(found["error"])  # noqa: S301 - what our own worker pickled
+            yield pickle.loads(found["result"])  # noqa: S301
+    except RayError as error:
+        raise WorkersFailed(f"a Ray worker failed ({type(error).__name__}); Ray's logs say more") from error
 
 
 class _Worker:

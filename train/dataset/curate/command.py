@@ -28,7 +28,7 @@ from train.dataset.curate.report import Report
 from train.dataset.curate.review.terminal import review_in_terminal
 from train.dataset.curate.stages import How
 from train.dataset.exports import files_of
-from train.dataset.parallel import ray_for
+from train.dataset.parallel import WorkersFailed, ray_for
 from train.dataset.personal import NamesUnavailable
 
 DEFAULT_RECIPE = str(Path(__file__).resolve().parents[3] / "configs" / "curate" / "default.yaml")
@@ -38,7 +38,8 @@ _DESCRIPTION = """Chats to a curated, split, documented set.
 Reads rows (what scripts/export_chat_history.py writes) and everything that it reads. A recipe says what is done."""
 
 _EPILOG = """exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but faults of the input were skipped; 130
-interrupted. After 1 and 130 the set of an earlier run is as it was, and the same command goes on where this one was."""
+interrupted. After 1 and 130 the set of an earlier run is as it was, and the same command goes on where this
+one was."""
 
 
 class _UsageError(Exception):
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(_steps())
             return 0
         if options.check is not None:
-            return _check(options.check)
+            return max(map(_check, options.check))
         _require(options)
         return _run(options)
     except _UsageError as error:
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputFault as error:
         sys.stderr.write(f"error: {error}\nnothing was written, because of --strict\n")
         return 1
-    except (SettingsError, LeakFound, NothingLeft, NamesUnavailable, OSError) as error:
+    except (SettingsError, LeakFound, NothingLeft, NamesUnavailable, WorkersFailed, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--review", action="store_true", help="look at the rows one by one before the set is written")
     parser.add_argument("--keep-work", action="store_true", help="keep what is needed to go on with a changed recipe")
     parser.add_argument("--json", action="store_true", help="the report as JSON on standard output")
-    parser.add_argument("--check", metavar="RECIPE", help="check a recipe and do nothing else")
+    parser.add_argument("--check", nargs="+", metavar="RECIPE", help="check recipes and do nothing else")
     parser.add_argument("--list-steps", action="store_true", help="list the steps of recipes and do nothing else")
     return parser
 
@@ -106,12 +107,12 @@ def _steps() -> str:
 
 
 def _check(path: str) -> int:
-    """Check a recipe.
-
-    Raises:
-        SettingsError: it has faults.
-    """
-    loaded = load_recipe(path)
+    """Check a recipe and say what was found; 0 when it is right."""
+    try:
+        loaded = load_recipe(path)
+    except (SettingsError, NamesUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     sys.stdout.write(f"{path}: right; {', '.join(step.title for step in loaded.recipe.steps)}\n")
     return 0
 

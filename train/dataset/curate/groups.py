@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal
 
 from train.dataset.curate.base import Context
 from train.dataset.curate.steps.language import language_name
-from train.dataset.curate.steps.phrases import bounded, normal
+from train.dataset.curate.steps.phrases import PhraseList, normal
 from train.dataset.rows import Row
 
 By = Literal["source", "model", "language", "topic"]
@@ -25,7 +24,7 @@ def group_function(by: By, context: Context) -> Callable[[Row], str]:
         return lambda row: row.model or OTHER
     if by == "language":
         return language_name
-    topics = [(topic.name, _pattern(topic.keywords)) for topic in context.topics]
+    topics = [(topic.name, PhraseList(topic.keywords)) for topic in context.topics]
 
     def topic_of(row: Row) -> str:
         said = [
@@ -33,10 +32,6 @@ def group_function(by: By, context: Context) -> Callable[[Row], str]:
             *(message.content or "" for message in row.messages if message.role == "user"),
         ]
         text = normal("\n".join(said))
-        return next((name for name, pattern in topics if pattern.search(text)), OTHER)
+        return next((name for name, keywords in topics if keywords.found(text)), OTHER)
 
     return topic_of
-
-
-def _pattern(keywords: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(bounded(normal(keyword)) for keyword in keywords))

@@ -215,7 +215,7 @@ def _parsed(line: bytes, place: Place) -> Event:
     try:
         return Row.from_json(line)
     except ValidationError as error:
+        if error.errors(include_input=False)[0]["type"] == "json_invalid":
+            return Problem(place, Reason.BROKEN_JSON, "is not valid JSON")
         reason, detail = broken_rule(error)
         return Problem(place, reason, detail)
-    except (ValueError, RecursionError):
-        return Problem(place, Reason.BROKEN_JSON, "is no JSON")

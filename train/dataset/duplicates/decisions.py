@@ -15,6 +15,7 @@ from train.dataset.duplicates.survey import Indices, Surveyed
 
 #: A row, why it is dropped (its place in ``Reason``), and the other row.
 DECISIONS = np.dtype([("row", np.int64), ("reason", np.uint8), ("other", np.int64)])
+_AT_ONCE = 1 << 12
 
 
 class Reason(StrEnum):
@@ -76,21 +77,23 @@ class Decisions:
 
     def of_shard(self, shard: int) -> Iterator[Decision | None]:
         """For each row of a file, in order, why it is dropped; none where it is kept. Empty lines are no rows."""
-        start, end = self._range(shard)
-        row = start
-        for one in self._between(start, end):
-            yield from (None for _ in range(row, int(one["row"])))
-            row = int(one["row"])
-            yield self._decision(row, REASONS[one["reason"]], int(one["other"]))
-            row += 1
-        yield from (None for _ in range(row, end))
+        following, end = self._range(shard)
+        for row, decision in self._decided(self._between(following, end)):
+            yield from (None for _ in range(following, row))
+            yield decision
+            following = row + 1
+        yield from (None for _ in range(following, end))
 
     def __iter__(self) -> Iterator[Decision]:
-        for one in self._found:
-            yield self._decision(int(one["row"]), REASONS[one["reason"]], int(one["other"]))
+        return (decision for _, decision in self._decided(self._found))
 
-    def _decision(self, row: int, reason: Reason, other: int) -> Decision:
-        return Decision(self._surveyed.row(row)["id"], reason, self._others.row(other)["id"])
+    def _decided(self, found: NDArray[np.void]) -> Iterator[tuple[int, Decision]]:
+        """Decisions with the indices of their rows; ids are read again, many at once."""
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            ids, others = self._surveyed.ids(some["row"]), self._others.ids(some["other"])
+            for row, id, reason, other in zip(some["row"].tolist(), ids, some["reason"], others, strict=True):
+                yield row, Decision(id, REASONS[reason], other)
 
     def _range(self, shard: int) -> tuple[int, int]:
         numbers = [piece.number for piece in self._surveyed.pieces if piece.shard == shard]

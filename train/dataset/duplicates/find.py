@@ -120,7 +120,7 @@ def _decide(surveyed: Surveyed, same: Pairs, near: Pairs, settings: DuplicateSet
     # The first row with the same content, for every row.
     originals = rows.copy()
     originals[np.searchsorted(rows, same[:, 1])] = same[:, 0]
-    alike = originals == originals[np.searchsorted(rows, kept)]
+    alike = settings.exact & (originals == originals[np.searchsorted(rows, kept)])
     reasons = np.where(alike, REASONS.index(Reason.EXACT), REASONS.index(Reason.NEAR)).astype(np.uint8)
     dropped = rows != kept
     write_decisions(path, rows[dropped], reasons[dropped], kept[dropped])

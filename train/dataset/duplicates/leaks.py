@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from train.dataset.duplicates.decisions import REASONS, Decisions, Reason, write_decisions
 from train.dataset.duplicates.find import Progress, survey_all, told
 from train.dataset.duplicates.settings import LeakSettings
-from train.dataset.duplicates.sketches import band_width, doubtful, jaccard, similarity
+from train.dataset.duplicates.sketches import Codes, band_width, doubtful, jaccard, similarity
 from train.dataset.duplicates.survey import Indices, Surveyed
 from train.dataset.duplicates.text import Hashes, Json, ngrams, shingles, word_hashes
 from train.dataset.duplicates.workers import Here, Parallelism
+
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,31 +133,39 @@ def _digests(surveyed: Surveyed) -> Iterator[bytes]:
 
 def _near(task: LeakTask) -> Iterator[Leak]:
     settings, start = task.settings, int(task.surveyed.starts[task.number])
-    width = band_width(settings)
-    pairs: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
-    for band in range(settings.permutations // width):
-        mine = _bands(task.surveyed, [task.number], band, width)
-        theirs = _bands(task.evaluation, range(len(task.evaluation.pieces)), band, width)
-        pairs = np.unique(np.concatenate([pairs, _equal(mine, theirs)]), axis=0)
-    pairs[:, 0] += start
-    if not len(pairs):
-        return
-    estimates = similarity(task.surveyed.sketches(pairs[:, 0]), task.evaluation.sketches(pairs[:, 1]))
+    mine = task.surveyed.sketches(np.arange(start, task.surveyed.starts[task.number + 1]))
+    theirs = task.evaluation.sketches(np.arange(task.evaluation.rows))
     least, clear = doubtful(settings)
-    for (row, other), estimate in zip(pairs.tolist(), estimates.tolist(), strict=True):
-        if estimate >= clear or (estimate >= least and _jaccard(task, row, other) >= settings.threshold):
-            yield Leak(row, REASONS.index(Reason.NEAR), other)
+    pairs = _similar_pairs(mine, theirs, band_width(settings), least)
+    unclear = pairs[similarity(mine[pairs[:, 0]], theirs[pairs[:, 1]]) < clear]
+    ours, others = (
+        {index: shingles(row, settings) for index, row in surveyed.rows_at(indices)}
+        for surveyed, indices in ((task.surveyed, unclear[:, 0] + start), (task.evaluation, unclear[:, 1]))
+    )
+    unlike = {
+        (place, other)
+        for place, other in unclear.tolist()
+        if jaccard(ours[start + place], others[other]) < settings.threshold
+    }
+    for place, other in pairs.tolist():
+        if (place, other) not in unlike:
+            yield Leak(start + place, REASONS.index(Reason.NEAR), other)
 
 
-def _jaccard(task: LeakTask, row: int, other: int) -> float:
-    one, two = task.surveyed.row(row), task.evaluation.row(other)
-    return jaccard(shingles(one, task.settings), shingles(two, task.settings))
-
-
-def _bands(surveyed: Surveyed, pieces: Sequence[int], band: int, width: int) -> NDArray[np.void]:
-    """Each row's codes of a band, as one value."""
-    columns = [surveyed.columns(number)[band * width : (band + 1) * width] for number in pieces]
-    return np.ascontiguousarray(np.concatenate(columns, axis=1).T).view(np.dtype((np.void, width)))[:, 0]
+def _similar_pairs(mine: Codes, theirs: Codes, width: int, least: float) -> NDArray[np.int64]:
+    """Pairs of rows that share a band and whose estimate is not below ``least``, as places in both, in order."""
+    found: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
+    if not len(mine):
+        return found
+    for start in range(0, mine.shape[1] - width + 1, width):
+        one, other = (np.ascontiguousarray(codes[:, start : start + width]) for codes in (mine, theirs))
+        kind = np.dtype((np.void, width))
+        pairs = _equal(one.view(kind)[:, 0], other.view(kind)[:, 0])
+        for first in range(0, len(pairs), _AT_ONCE):
+            some = pairs[first : first + _AT_ONCE]
+            similar = similarity(mine[some[:, 0]], theirs[some[:, 1]]) >= least
+            found = np.unique(np.concatenate([found, some[similar]]), axis=0)
+    return found
 
 
 def _equal(mine: NDArray[np.void], theirs: NDArray[np.void]) -> NDArray[np.int64]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import orjson
 from train.dataset.duplicates.text import Json
 
 #: Bytes of a piece: enough rows for numpy, few enough that their sketches fit into a processor's cache or nearly.
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 
 
 class BrokenLine(Exception):
@@ -56,6 +55,17 @@ class Piece:
         for place, line in self.lines():
             yield place, row_of(line, self.path, place)
 
+    def broken(self, place: int) -> BrokenLine:
+        """The error about the line that begins at a byte."""
+        return _broken(self.path, place)
+
+    def rows_at(self, places: Iterable[int]) -> Iterator[Json]:
+        """The rows that begin at bytes of the file."""
+        with self.path.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                yield row_of(file.readline(), self.path, place)
+
 
 def pieces_of(shards: Sequence[Path]) -> list[Piece]:
     """The pieces of files, in order. They depend on the files alone, not on who works on them."""
@@ -69,13 +79,6 @@ def pieces_of(shards: Sequence[Path]) -> list[Piece]:
     return pieces
 
 
-def row_at(path: Path, place: int) -> Json:
-    """The row that begins at a byte."""
-    with path.open("rb") as file:
-        file.seek(place)
-        return row_of(file.readline(), path, place)
-
-
 def row_of(line: bytes, path: Path, place: int) -> Json:
     """A line as a row.
 
@@ -87,8 +90,12 @@ def row_of(line: bytes, path: Path, place: int) -> Json:
     except orjson.JSONDecodeError:
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("messages"), list) or not isinstance(row.get("id"), str):
-        raise BrokenLine(f"{path}, line {_line_number(path, place)}, byte {place}: not a row with id and messages")
+        raise _broken(path, place)
     return row
+
+
+def _broken(path: Path, place: int) -> BrokenLine:
+    return BrokenLine(f"{path}, line {_line_number(path, place)}, byte {place}: not a row with id and messages")
 
 
 def _line_number(path: Path, place: int) -> int:
@@ -97,8 +104,3 @@ def _line_number(path: Path, place: int) -> int:
         while (left := place - file.tell()) > 0:
             lines += file.read(min(left, 1 << 20)).count(b"\n")
     return lines
-
-
-def bytes_of(shards: Sequence[Path]) -> int:
-    """The size of files together."""
-    return sum(os.stat(path).st_size for path in shards)

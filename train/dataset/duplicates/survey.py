@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.dataset.duplicates.pieces import Piece, row_at
+from train.dataset.duplicates.pieces import Piece
 from train.dataset.duplicates.settings import DuplicateSettings
 from train.dataset.duplicates.sketches import Codes, sketch
 from train.dataset.duplicates.text import Hashes, Json, digest, shingles, texts
@@ -42,18 +42,22 @@ def survey(task: SurveyTask) -> int:
         BrokenLine: a line is no row.
     """
     digests: list[bytes] = []
-    facts, codes = [], []
+    facts: list[tuple[int, int, float, int]] = []
+    codes: list[Codes] = []
     waiting: list[Hashes] = []
     held = 0
     for place, row in task.piece.rows():
-        digests.append(digest(row))
-        facts.append(_facts(row, place))
-        if task.settings.near:
-            waiting.append(shingles(row, task.settings))
-            held += len(waiting[-1])
-            if held >= _BATCH:
-                codes.append(sketch(waiting, task.settings))
-                waiting, held = [], 0
+        try:
+            digests.append(digest(row))
+            facts.append(_facts(row, place))
+            if task.settings.near:
+                waiting.append(shingles(row, task.settings))
+                held += len(waiting[-1])
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise task.piece.broken(place) from None
+        if held >= _BATCH:
+            codes.append(sketch(waiting, task.settings))
+            waiting, held = [], 0
     if waiting:
         codes.append(sketch(waiting, task.settings))
     name = str(task.piece.number)
@@ -118,26 +122,37 @@ class Surveyed:
         found: Facts = self._gather("facts", indices)
         return found
 
-    def row(self, index: int) -> Json:
-        """A row, read again."""
-        piece = self.pieces[self._piece_of(np.array([index]))[0]]
-        return row_at(piece.path, int(self.facts(np.array([index]))["place"][0]))
+    def rows_at(self, indices: Indices) -> Iterator[tuple[int, Json]]:
+        """Rows, read again, each with its index; in the order of the input."""
+        sorted_once = np.unique(indices)
+        for number, which in self._by_piece(sorted_once):
+            wanted = sorted_once[which]
+            places = self._of_piece("facts", number, wanted)["place"]
+            yield from zip(wanted.tolist(), self.pieces[number].rows_at(places.tolist()), strict=True)
 
-    def by_piece(self, indices: Indices) -> Iterator[tuple[int, Indices]]:
+    def ids(self, indices: Indices) -> list[str]:
+        """The ids of rows."""
+        found = {index: row["id"] for index, row in self.rows_at(indices)}
+        return [found[index] for index in indices.tolist()]
+
+    def _by_piece(self, indices: Indices) -> Iterator[tuple[int, Indices]]:
         """The pieces in which rows are, each with which of ``indices`` those are."""
         pieces = self._piece_of(indices)
         order = np.argsort(pieces, kind="stable")
         numbers, first = np.unique(pieces[order], return_index=True)
-        yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=True)
+        return zip(numbers.tolist(), np.split(order, first)[1:], strict=True)
 
     def _piece_of(self, indices: Indices) -> Indices:
         return np.searchsorted(self.starts, indices, side="right").astype(np.int64) - 1
 
+    def _of_piece(self, what: str, number: int, indices: Indices) -> Any:  # noqa: ANN401
+        # Mapped for as long as this takes: what stays mapped counts as memory in use.
+        return np.load(self.folder / f"{number}.{what}.npy", mmap_mode="r")[indices - self.starts[number]]
+
     def _gather(self, what: str, indices: Indices) -> Any:  # noqa: ANN401
         found: Any = None
-        for number, which in self.by_piece(indices):
-            # Mapped for as long as this takes: what stays mapped counts as memory in use.
-            rows = np.load(self.folder / f"{number}.{what}.npy", mmap_mode="r")[indices[which] - self.starts[number]]
+        for number, which in self._by_piece(indices):
+            rows = self._of_piece(what, number, indices[which])
             if found is None:
                 found = np.empty((len(indices), *rows.shape[1:]), dtype=rows.dtype)
             found[which] = rows

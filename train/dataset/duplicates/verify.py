@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,12 @@ from train.dataset.duplicates.exact import Pairs
 from train.dataset.duplicates.settings import DuplicateSettings
 from train.dataset.duplicates.sketches import doubtful, jaccard, similarity
 from train.dataset.duplicates.survey import Surveyed
-from train.dataset.duplicates.text import Hashes, shingles
+from train.dataset.duplicates.text import shingles
 
 #: Rows whose candidates are judged together: what bounds the memory of a task.
-PART_ROWS = 1 << 16
-_AT_ONCE = 1 << 13
-_REMEMBERED = 512
+PART_ROWS = 1 << 14
+#: Candidates that are judged at once: the shingles of those that are unclear are in memory.
+_AT_ONCE = 1 << 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,9 @@ def _judged(task: VerifyTask, pairs: Pairs) -> Pairs:
     least, clear = doubtful(settings)
     similar = estimates >= clear
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def read(index: int) -> Hashes:
-        return np.unique(shingles(surveyed.row(index), settings))
-
-    for place in np.nonzero((estimates >= least) & ~similar)[0]:
+    [unclear] = np.nonzero((estimates >= least) & ~similar)
+    read = {index: np.unique(shingles(row, settings)) for index, row in surveyed.rows_at(pairs[unclear])}
+    for place in unclear:
         one, other = pairs[place].tolist()
-        similar[place] = jaccard(read(one), read(other)) >= settings.threshold
+        similar[place] = jaccard(read[one], read[other]) >= settings.threshold
     return pairs[similar]

@@ -15,9 +15,9 @@ _DOMAIN = re.compile(
     rf"(?:[{_LETTERS}](?:[{_LETTERS}-]{{0,61}}[{_LETTERS}])?\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z]{{2,24}}|[\u0400-\u04ff]{{2,10}})"
 )
 _MOST_LOCAL = 64
-#: What a file is called and no address ends in: ``image@2x.png``.
-_FILES = re.compile(
-    r"(?:png|jpe?g|gif|svg|webp|ico|bmp|s?css|less|m?jsx?|tsx|html|json|ya?ml|xml|txt)\Z", re.IGNORECASE
+#: What a file's name ends in and no address does: ``image@2x.png``.
+_FILE_ENDING = re.compile(
+    r"(?:\.(?:png|jpe?g|gif|svg|webp|ico|bmp|s?css|less|m?jsx?|tsx|html|json|ya?ml|xml|txt))+\Z", re.IGNORECASE
 )
 
 _LOGIN = re.compile(r"://([^\s/?#@:\"'<>{}$]{0,128}):([^\s/?#@\"'<>{}$]{1,256})@")
@@ -54,11 +54,12 @@ def _email(text: str, at: int) -> Span | None:
         return None
     # Quotes, slashes and equal signs may stand in an address; nearly always they stand before one.
     name = re.split(r"[^\w.+%-]", local[0])[-1].lstrip(".-%+")
+    host = _FILE_ENDING.sub("", domain[0])
     # An SSH remote, git@host:path, names a service.
     is_remote = name == "git" and text[domain.end() : domain.end() + 1] == ":"
-    if not name or _FILES.match(domain[0].rpartition(".")[2]) or is_remote:
+    if not name or "." not in host or is_remote:
         return None
-    return Span(at - len(name), domain.end(), "email", f"{name}@{domain[0]}".casefold())
+    return Span(at - len(name), at + 1 + len(host), "email", f"{name}@{host}".casefold())
 
 
 def logins(text: str) -> Iterator[Span]:

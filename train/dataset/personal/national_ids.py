@@ -57,6 +57,13 @@ def _nino(number: str) -> bool:
     return prefix not in ("BG", "GB", "KN", "NK", "NT", "TN", "ZZ")
 
 
+def _ric(number: str) -> bool:
+    try:
+        return ric.is_valid(number)
+    except KeyError:  # stdnum 2.2 fails on regions that its table has no counties of.
+        return False
+
+
 def _words(words: str) -> re.Pattern[str]:
     return re.compile(words, re.IGNORECASE)
 
@@ -96,7 +103,7 @@ IDS: dict[str, NationalId] = {
         _TWELVE,
         _words(r"aa?dh?aa?r|आधार|\buid(?:ai)?\b"),
     ),
-    "CN": NationalId(re.compile(r"[1-9][0-9]{16}[0-9Xx]"), ric.is_valid),
+    "CN": NationalId(re.compile(r"[1-9][0-9]{16}[0-9Xx]"), _ric),
     "SE": NationalId(re.compile(r"(?:19|20)?[0-9]{6}[-+][0-9]{4}"), personnummer.is_valid),
     "FI": NationalId(re.compile(r"[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-Y]"), hetu.is_valid),
     "KR": NationalId(re.compile(r"[0-9]{6}-[1-8][0-9]{6}"), rrn.is_valid),

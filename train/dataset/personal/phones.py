@@ -20,12 +20,12 @@ _WORDS = re.compile(
 )
 #: Digits in groups as people write phone numbers: an area code in brackets or with its 0, or three, three and four.
 _GROUPED = re.compile(
-    r"(?<![0-9])(?:\(0?[1-9][0-9]{1,4}\) ?|0[1-9][0-9]{0,4}[ ./-])[0-9]{2,8}(?:[ ./-][0-9]{2,6}){0,3}(?![0-9])"
-    r"|(?<![0-9])[2-9][0-9]{2}([ .-])[0-9]{3}\1[0-9]{4}(?![0-9])"
+    r"(?<![0-9:.,/-])(?:"
+    r"(?:\(0?[1-9][0-9]{1,4}\) ?|0[1-9][0-9]{0,4}[ /-])[0-9]{2,8}(?:[ ./-][0-9]{2,6}){0,3}"
+    r"|0[1-9][0-9]{0,2}(?:\.[0-9]{2,4}){2,4}"
+    r"|[2-9][0-9]{2}([ .-])[0-9]{3}\1[0-9]{4})(?![0-9])"
 )
-_DATE = re.compile(
-    r"(?:[0-9]{4}[-/. ][0-9]{1,2}[-/. ][0-9]{1,2}|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:[0-9]{4}|[0-9]{2}))\b"
-)
+_DATE = re.compile(r"[0-9]{4}[-/. ][0-9]{1,2}[-/. ][0-9]{1,2}|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:[0-9]{4}|[0-9]{2})")
 _LEAST_DIGITS = 7
 
 
@@ -39,14 +39,16 @@ def phones(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[
     if "+" in window:
         yield from _matches(text, start, end, None, Leniency.VALID)
     named = _WORDS.search(text, max(start - _BEFORE, 0), end) is not None
-    if not named and (_GROUPED.search(window) is None or _DATE.search(window) is not None):
+    if not named and _GROUPED.search(window) is None:
         return
+    leniency = Leniency.VALID if named else Leniency.STRICT_GROUPING
+    taken: list[Span] = []
     for region in regions:
-        found = list(_matches(text, start, end, region, Leniency.VALID if named else Leniency.STRICT_GROUPING))
-        usual = [span for span in found if _believable(text, span)]
-        if usual:
-            yield from usual
-            return
+        for span in _matches(text, start, end, region, leniency):
+            # What is a number in several regions is one of the first of them.
+            if all(span.end <= other.start or other.end <= span.start for other in taken) and _believable(text, span):
+                taken.append(span)
+    yield from taken
 
 
 def _matches(text: str, start: int, end: int, region: str | None, leniency: int) -> Iterator[Span]:
@@ -62,4 +64,7 @@ def _believable(text: str, span: Span) -> bool:
     if _WORDS.search(text, max(span.start - _BEFORE, 0), span.start):
         return True
     written = text[span.start : span.end]
-    return _GROUPED.fullmatch(written) is not None and sum(map(str.isdigit, written)) > _LEAST_DIGITS
+    grouped = _GROUPED.match(text, span.start)
+    if grouped is None or grouped.end() != span.end or _DATE.fullmatch(written) is not None:
+        return False
+    return sum(map(str.isdigit, written)) > _LEAST_DIGITS

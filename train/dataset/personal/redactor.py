@@ -98,27 +98,27 @@ class _Work:
     def value(self, value: Any, name: str = "") -> Any:  # noqa: ANN401
         """Any JSON value, keys of objects included; numbers that are personal data become placeholders."""
         if isinstance(value, str):
-            return self._secret(value) if is_secret(name, value) else self.text(value)
+            return self._secret(value) if is_secret(name, value) else self.text(value, name=name)
         if isinstance(value, dict):
             return {self.text(key): self.value(one, key) for key, one in value.items()}
         if isinstance(value, list):
             return [self.value(one, name) for one in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
             written = str(value)
-            replaced = self.text(written)
+            replaced = self.text(written, name=name)
             return value if replaced == written else replaced
         return value
 
-    def text(self, text: str, write: Callable[[str], str] = "[{}]".format) -> str:
-        """A text with what was found replaced."""
-        spans = self._finder.find(text)
-        if not spans:
-            return text
+    def text(self, text: str, write: Callable[[str], str] = "[{}]".format, name: str = "") -> str:
+        """A text with what was found replaced; what it is called says more about it: ``{"phone": "4155552671"}``."""
+        before = f"{name}: " if name else ""
         parts, done = [], 0
-        for span in spans:
-            parts += [text[done : span.start], write(self._name(span.kind, span.value))]
-            done = span.end
-        return "".join([*parts, text[done:]])
+        for span in self._finder.find(before + text):
+            start, end = max(span.start - len(before), 0), span.end - len(before)
+            if end > 0:
+                parts += [text[done:start], write(self._name(span.kind, span.value))]
+                done = end
+        return "".join([*parts, text[done:]]) if parts else text
 
     def _message(self, message: Message) -> Message:
         calls = message.tool_calls

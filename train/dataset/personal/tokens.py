@@ -45,6 +45,8 @@ _MARKED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+#: The same by a character that is in the mark and not in every text; none has to be looked for more than once.
+_BY_CHAR = {char: [one for one in _MARKED if next(filter(one[0].count, "_-"), "") == char] for char in ("_", "-", "")}
 #: RFC 6750 and RFC 7617, in the headers of requests.
 _BEARER = re.compile(r"\bbearer[ \t]+([A-Za-z0-9._~+/-]{16,4000}=*)", re.IGNORECASE)
 _BASIC = re.compile(
@@ -57,6 +59,7 @@ _KEYS = ("key", "secret", "token")
 _KEY_OF = re.compile(
     r"(?:api|access|secret|private|auth|client|account|encryption|signing|license|shared|master)[_\-. ]?\Z"
 )
+_PASSWORD_GOES_ON = re.compile(r"word|wd|wort|phrase")
 #: What may follow the word until the name ends, what stands between the name and the value, and the value.
 _REST = r"(?:word|wd|wort|phrase|e)?s?(?:[_\-][\w\-]{1,24})?"
 _GIVEN = r"[ \t]{0,3}(?P<quote>[\"'`]?)(?P<value>[^\s\"'`,;<>(){}\[\]。]{6,300})(?P=quote)"
@@ -69,16 +72,22 @@ _DUMMY = re.compile(
     re.IGNORECASE,
 )
 _LETTER_AND_DIGIT = re.compile(r"[^\W\d_][0-9]|[0-9][^\W\d_]")
+#: More than letters of one size, behind a first one of any: a digit, a mark, or a capital.
+_MIXED = re.compile(r"[^\W_]*[0-9]|[^\w.-]|[a-z][A-Z]|[A-Z]{2}[a-z]")
+#: Attributes, calls of modules, paths: ``os.environ``, ``a/b/c``.
+_EXPRESSION = re.compile(r"[.:/=]\w+[.:/=]|\w\.\w+\.?\w*$")
 _LEAST_KEY = 16
+_LEAST_PASSWORD = 6
 _LEAST_CHANGES = 3
 
 
 def tokens(text: str) -> Iterator[Span]:
     """Everything of a text that is a key, a token or a password."""
-    for mark, form in _MARKED:
-        if mark in text:
-            for found in form.finditer(text):
-                yield Span(*found.span(), "secret", found[0])
+    for char, forms in _BY_CHAR.items():
+        for mark, form in forms if char in text else ():
+            if mark in text:
+                for found in form.finditer(text):
+                    yield Span(*found.span(), "secret", found[0])
     lower = text.lower()
     if "bearer" in lower:
         yield from _headers(_BEARER, text)
@@ -124,9 +133,19 @@ def _words(lower: str, words: Iterable[str]) -> Iterator[tuple[int, int]]:
     for word in words:
         start = lower.find(word)
         while start >= 0:
-            if word != "key" or _KEY_OF.search(lower, max(start - 12, 0), start):
-                yield start, start + len(word)
-            start = lower.find(word, start + len(word))
+            end = start + len(word)
+            if _stands_for_itself(lower, word, start, end):
+                yield start, end
+            start = lower.find(word, end)
+
+
+def _stands_for_itself(lower: str, word: str, start: int, end: int) -> bool:
+    """Whether the word is none that is only part of another: a key of a table, a compass."""
+    if word == "key":
+        return _KEY_OF.search(lower, max(start - 12, 0), start) is not None
+    if word == "pass":
+        return not lower[max(start - 1, 0) : start].isalpha() or _PASSWORD_GOES_ON.match(lower, end) is not None
+    return True
 
 
 def _is_key(value: str) -> bool:
@@ -135,14 +154,12 @@ def _is_key(value: str) -> bool:
 
 
 def _is_password(value: str, *, quoted: bool) -> bool:
-    """Whether it may be one: quoted, any word; else no path, no expression, and more than letters."""
-    if len(value) < 6 or _DUMMY.search(value) or value.strip("*_-.•") == "":
+    """Whether it may be one: no path, no expression, and more than a word."""
+    if len(value) < _LEAST_PASSWORD or _DUMMY.search(value):
         return False
     if quoted:
-        return True
-    return (
-        value[0] not in "/~." and _changes(value) > 0 and re.search(r"[.:/=]\w+[.:/=]|\w\.\w+\.?\w*$", value) is None
-    )
+        return _MIXED.search(value) is not None
+    return value[0] not in "/~." and _changes(value) > 0 and _EXPRESSION.search(value) is None
 
 
 def _changes(value: str) -> int:

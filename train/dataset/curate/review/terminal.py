@@ -56,12 +56,13 @@ _ACTIONS = {"k": Review.keep, "d": Review.drop, "s": Review.skip}
 
 def _key() -> str:
     """One key of the terminal, without waiting for the line to end."""
-    sys.stdout.write(f"{_KEYS} > ")
-    sys.stdout.flush()
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
     try:
-        tty.setcbreak(handle)
+        # What was typed ahead stays.
+        tty.setcbreak(handle, termios.TCSADRAIN)
+        sys.stdout.write(f"{_KEYS} > ")
+        sys.stdout.flush()
         found = os.read(handle, 1).decode("ascii", "replace")
     finally:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)

@@ -10,7 +10,7 @@ from train.dataset.rows import Row
 
 
 class Branch(RowStep):
-    """Choose branches.
+    """Choose which branches of a conversation stay.
 
     Attributes:
         keep: ``last``, the one that the user saw last, or ``all``, each as a row of its own. Exports are read so, and

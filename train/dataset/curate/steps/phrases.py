@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from train.dataset.curate.outcome import KEPT, Dropped, Outcome, RowFunction, ju
 from train.dataset.curate.text import UNSPACED, parts
 from train.dataset.rows import Message, Row
 
+_SPACED = re.compile(rf"[^\W{UNSPACED}]")
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u0060", "'"))
 
 
@@ -35,12 +37,11 @@ class Phrases(AnswerStep):
 
     def build(self, context: Context) -> RowFunction:
         """Judge each answer."""
-        pattern = read_phrases(context.folder / self.phrases)
+        known = read_phrases(context.folder / self.phrases)
 
         def fault(message: Message) -> str | None:
-            text = normal(parts(message.content or "").prose)
-            found = pattern.search(text)
-            return self.step if found and (not self.within or found.start() < self.within) else None
+            starts = known.starts(normal(parts(message.content or "").prose))
+            return self.step if any(not self.within or start < self.within for start in starts) else None
 
         def judge(row: Row) -> Outcome:
             return judge_answers(row, lambda _, message: fault(message), self.on_match)
@@ -49,7 +50,7 @@ class Phrases(AnswerStep):
 
 
 class Refusals(Phrases):
-    """Find answers that refuse."""
+    """Find answers that refuse to help."""
 
     step: Literal["refusals"] = "refusals"
     phrases: str = "words/refusals.txt"
@@ -61,7 +62,7 @@ class Apologies(Phrases):
 
     step: Literal["apologies"] = "apologies"
     phrases: str = "words/apologies.txt"
-    within: Count = 80
+    within: Count = 30
 
 
 class Boilerplate(Phrases):
@@ -91,12 +92,12 @@ class Toxicity(Phrases):
 
     def build(self, context: Context) -> RowFunction:
         """Judge each message of the roles."""
-        pattern = read_phrases(context.folder / self.phrases)
+        known = read_phrases(context.folder / self.phrases)
 
         def fault(message: Message) -> str | None:
-            hits = [hit.start() for hit in pattern.finditer(normal(message.content or ""))]
-            counted = [start for start in hits if not self.within or start < self.within]
-            return "toxicity" if len(counted) >= self.hits_min else None
+            starts = known.starts(normal(message.content or ""))
+            hits = sum(not self.within or start < self.within for start in starts)
+            return "toxicity" if hits >= self.hits_min else None
 
         def judge(row: Row) -> Outcome:
             for message in row.messages:
@@ -114,8 +115,29 @@ def normal(text: str) -> str:
     return " ".join(text.translate(_APOSTROPHES).casefold().split())
 
 
-def read_phrases(path: Path) -> re.Pattern[str]:
-    """The phrases of a list as one pattern for ``normal`` text; an empty list matches nothing.
+class PhraseList:
+    """Phrases that are looked for in ``normal`` text, where they begin and end as words do."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self._known = sorted({normal(phrase) for phrase in phrases} - {""})
+
+    def starts(self, text: str) -> Iterator[int]:
+        """Where the phrases begin in ``text``, in no order."""
+        for phrase in self._known:
+            # Most are not there at all, which this tells at the speed of memory.
+            start = text.find(phrase)
+            while start >= 0:
+                if _apart(text, start) and _apart(text, start + len(phrase)):
+                    yield start
+                start = text.find(phrase, start + 1)
+
+    def found(self, text: str) -> bool:
+        """Whether one of the phrases is in ``text``."""
+        return next(self.starts(text), None) is not None
+
+
+def read_phrases(path: Path) -> PhraseList:
+    """The phrases of a list; an empty list finds nothing.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -124,17 +146,9 @@ def read_phrases(path: Path) -> re.Pattern[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"phrases: {path} cannot be read as a list of phrases") from error
-    known = sorted({normal(line) for line in lines if not line.lstrip().startswith("#")} - {""}, key=_longest_first)
-    return re.compile("|".join(map(bounded, known)) or r"(?!)")
+    return PhraseList(line for line in lines if not line.lstrip().startswith("#"))
 
 
-def _longest_first(phrase: str) -> tuple[int, str]:
-    return -len(phrase), phrase
-
-
-def bounded(phrase: str) -> str:
-    """The phrase as a pattern that does not match within a word, where its script knows words."""
-    spaced = rf"[^\W{UNSPACED}]"
-    before = rf"(?<!{spaced})" if re.match(spaced, phrase) else ""
-    after = rf"(?!{spaced})" if re.search(rf"{spaced}$", phrase) else ""
-    return before + re.escape(phrase) + after
+def _apart(text: str, place: int) -> bool:
+    """Whether no word goes on over ``place``; scripts without spaces have no such words."""
+    return not (0 < place < len(text) and _SPACED.match(text[place - 1]) and _SPACED.match(text[place]))

@@ -1,0 +1,77 @@
+"""A command of its own, with the memory that it and all that it starts take at their most."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import ROOT
+
+_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command wrote to standard output, and the most bytes that it and its children took at once."""
+
+    output: str
+    peak: int
+
+
+def run(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, folder: Path = ROOT) -> Ran:
+    """Run a command to its end. Memory is proportional set size: what processes share is counted once.
+
+    Raises:
+        BenchmarkError: it failed; names its log.
+    """
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, env=environment, cwd=folder
+        )
+        watch = _Watch(process.pid)
+        watch.start()
+        try:
+            output, _ = process.communicate()
+        finally:
+            process.kill()
+            watch.stop()
+    if process.returncode != 0:
+        raise BenchmarkError(f"{Path(command[0]).name} failed; its output is in {log}")
+    return Ran(output.decode(), watch.peak)
+
+
+class _Watch(threading.Thread):
+    """Looks at a process and its descendants now and then."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._process = psutil.Process(pid)
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(_EVERY_SECONDS):
+            self.peak = max(self.peak, self._now())
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._done.set()
+        self.join()
+
+    def _now(self) -> int:
+        total = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in [self._process, *self._process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    memory = one.memory_full_info()
+                    # Only Linux tells the proportional set size.
+                    total += memory.pss if sys.platform == "linux" else memory.rss
+        return total

@@ -1,0 +1,111 @@
+"""The command: options, exit codes, what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.unit.train.dataset.curate.samples import DEFAULT, many, write_recipe, write_rows
+from train.dataset.curate.command import main
+from train.dataset.curate.registry import STEPS
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    return write_rows(tmp_path / "rows.jsonl", many(20))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    return write_recipe(tmp_path / "recipe.yaml", {"step": "length"})
+
+
+def test_a_run_prints_a_table_and_leaves_only_the_set(
+    tmp_path: Path, rows: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[0].split() == ["step", "kept", "changed", "dropped", "why"]
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"README.md", "data", "manifest.json", "plots", "report.json"}
+
+
+def test_the_work_can_be_kept_and_the_report_be_json(
+    tmp_path: Path, rows: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out"), "--keep-work", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"][1]["name"] == "length"
+    assert (tmp_path / "out" / ".work").is_dir()
+
+
+def test_faults_that_were_skipped_give_3_and_strict_gives_1(
+    tmp_path: Path, rows: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(rows, "ab") as file:
+        file.write(b"{broken\n")
+    assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out"), "--strict"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out")]) == 3
+    assert f"skipped: {rows}, line 21: broken_json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "INPUT"),
+        (["{rows}"], "--out"),
+        (["gone.jsonl", "--out", "{out}"], "gone.jsonl"),
+        (["{rows}", "--out", "{rows}"], "is a file"),
+        (["{rows}", "--out", "{folder}"], "other files"),
+        (["{rows}", "--out", "{out}", "--workers", "-1"], "workers"),
+        (["{rows}", "--out", "{out}", "--review"], "terminal"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_the_code_is_2(
+    tmp_path: Path, rows: str, arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"rows": rows, "out": tmp_path / "out", "folder": tmp_path}
+    with pytest.raises(SystemExit) as left:
+        main([argument.format(**names) for argument in arguments])
+    assert left.value.code == 2
+    assert word in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(SystemExit):
+        main([rows, "--out", str(tmp_path / "out")])
+    assert "another run works" in capsys.readouterr().err
+
+
+def test_a_folder_of_inputs_may_hold_the_set_of_an_earlier_run(tmp_path: Path, rows: str, recipe: str) -> None:
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    Path(rows).rename(folder / "rows.jsonl")
+    for _ in range(2):
+        assert main([str(folder), "--recipe", recipe, "--out", str(folder / "out")]) == 0
+    assert [one["name"] for one in json.loads((folder / "out" / "report.json").read_text())["inputs"]] == [
+        str(folder / "rows.jsonl")
+    ]
+
+
+def test_a_recipe_is_checked_without_doing_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", str(DEFAULT)]) == 0
+    assert "right; branch, encoding" in capsys.readouterr().out
+    wrong = write_recipe(tmp_path / "wrong.yaml", {"step": "lenght"})
+    assert main(["--check", wrong]) == 1
+    assert capsys.readouterr().err == (
+        f"{wrong}: steps[0]: unknown step 'lenght'; did you mean 'length'? Known: {', '.join(sorted(STEPS))}\n"
+    )
+
+
+def test_steps_are_listed_each_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-steps"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(STEPS)
+    assert all(len(line.split()) > 3 for line in lines)
