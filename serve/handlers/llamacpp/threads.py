@@ -15,10 +15,10 @@ async def in_own_thread(work: Callable[[], T]) -> T:
     """Run ``work`` in a thread that ends with it, and give what it gives, or raise what it raises.
 
     llama.cpp's threads come from OpenMP, which keeps a set of them for every thread that ever computed, as long as that
-    one lives. When all sets together have more threads than there are processors, those that wait for each other, some
-    hundred times a token, go to sleep instead of spinning (libgomp's ``gomp_throttled_spin_count_var``): SmolLM2-135M
-    did 64 tokens/s instead of 126 on 2 cores because it had once been run in a thread that was kept. So whatever
-    computes outside of the engine's thread does it here.
+    thread lives. When all sets have more threads than there are processors, those that wait for each other, hundreds of
+    times a token, sleep instead of spinning (libgomp's ``gomp_throttled_spin_count_var``): SmolLM2-135M did 64 tokens/s
+    instead of 126 on 2 cores, because it had once been run in a thread that was kept. So whatever computes outside of
+    the engine's thread does it here.
     """
     done: Future[T] = Future()
 
