@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,21 +13,14 @@ T = TypeVar("T")
 async def in_own_thread(work: Callable[[], T]) -> T:
     """Run ``work`` in a thread that ends with it, and give what it gives, or raise what it raises.
 
-    llama.cpp's threads come from OpenMP, which keeps a set of them for every thread that ever computed, as long as that
-    thread lives. When all sets have more threads than there are processors, those that wait for each other, hundreds of
-    times a token, sleep instead of spinning (libgomp's ``gomp_throttled_spin_count_var``): SmolLM2-135M did 64 tokens/s
-    instead of 126 on 2 cores, because it had once been run in a thread that was kept. So whatever computes outside of
-    the engine's thread does it here.
+    llama.cpp's threads come from OpenMP, which keeps a set of them for every thread that ever computed, as long as
+    that thread lives. When all sets have more threads than there are processors, those that wait for each other,
+    hundreds of times a token, sleep instead of spinning (libgomp's ``gomp_throttled_spin_count_var``): SmolLM2-135M
+    did 64 tokens/s instead of 126 on 2 cores, because it had once been run in a thread that was kept. So whatever
+    computes outside of the engine's thread does it here.
     """
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as failure:
-            done.set_exception(failure)
-        else:
-            done.set_result(result)
-
-    threading.Thread(target=run, name="llamacpp-open", daemon=True).start()
-    return await asyncio.wrap_future(done)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="llamacpp-open")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    finally:
+        thread.shutdown(wait=False)
