@@ -107,4 +107,4 @@ def _row(text: bytes) -> Iterator[Row | Fault]:
     try:
         yield Row.from_json(text)
     except ValidationError as error:
-        yield from faults_of(error)
+        yield from faults_of(error, Row)
