@@ -62,11 +62,12 @@ def prepare(
     """
     if (model is None) != (settings.form == "chat"):
         raise InputError(f"the form {settings.form} {'needs' if model is None else 'takes no'} model")
-    files = inputs_of(inputs)
-    with _whole_folder(out) as folder:
+    # Workers need not stand where this process does.
+    files = inputs_of([path.absolute() for path in inputs])
+    with _whole_folder(out.absolute()) as folder:
         parts = folder / "parts"
         parts.mkdir()
-        work = Work(settings, model, parts, clusters or {})
+        work = Work(settings, _absolute(model), parts, clusters or {})
         chat = work.chat  # Fails here, before anything is read.
         tally = Tally()
         pieces: list[tuple[Piece, frozenset[SplitName]]] = []
@@ -85,6 +86,10 @@ def prepare(
     return tally
 
 
+def _absolute(model: str | None) -> str | None:
+    return model if model is None or not Path(model).exists() else str(Path(model).absolute())
+
+
 def _why(tally: Tally) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.dropped.items()))
     return f" ({reasons})" if reasons else ""
@@ -97,7 +102,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         raise InputError(f"{out} is there already and not empty; name another folder, or remove it")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write {out.name} into")
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent.resolve()))
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         yield part
         os.replace(part, out)
