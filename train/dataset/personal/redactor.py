@@ -16,8 +16,8 @@ from train.dataset.personal.settings import Kind, PersonalDataSettings
 from train.dataset.personal.tokens import is_secret
 from train.dataset.rows import FunctionCall, Message, Provenance, Row, ToolCall
 
-#: A string or a number of a JSON text; nothing else of it can hold anything.
-_JSON_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*', re.DOTALL)
+#: A value of a JSON text, or a bracket around several.
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null|[\[\]{}]', re.DOTALL)
 _COLON = re.compile(r"\s*:")
 
 
@@ -145,13 +145,23 @@ class _Work:
         except orjson.JSONDecodeError:
             return self.text(text)
         parts, done, key = [], 0, ""
-        for found in _JSON_VALUE.finditer(text):
-            value = orjson.loads(found[0])
-            replaced = self.value(value, key)
-            if replaced != value:
-                parts += [text[done : found.start()], orjson.dumps(replaced).decode()]
-                done = found.end()
-            key = value if isinstance(value, str) and _COLON.match(text, found.end()) else ""
+        around = [""]  # What values are called by the brackets around them: those of an array, as it is.
+        for found in _JSON_TOKEN.finditer(text):
+            piece = found[0]
+            if piece in ("[", "{"):
+                around.append(key if piece == "[" else "")
+            elif piece in ("]", "}"):
+                around.pop()
+            else:
+                value = orjson.loads(piece)
+                replaced = self.value(value, key)
+                if replaced != value:
+                    parts += [text[done : found.start()], orjson.dumps(replaced).decode()]
+                    done = found.end()
+                if isinstance(value, str) and _COLON.match(text, found.end()):
+                    key = value
+                    continue
+            key = around[-1]
         return "".join([*parts, text[done:]])
 
     def _optional(self, text: str | None) -> str | None:

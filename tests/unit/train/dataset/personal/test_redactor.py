@@ -102,6 +102,26 @@ def test_what_a_field_is_called_tells_what_its_digits_are() -> None:
     assert done.found == {"phone": 1, "national_id": 1, "email": 1}
 
 
+@pytest.mark.parametrize(
+    ("given_arguments", "expected"),
+    [
+        (
+            '{"phones": ["415-555-2671", "4155552672"], "n": "4155552673"}',
+            '{"phones": ["[PHONE_1]", "[PHONE_2]"], "n": "4155552673"}',
+        ),
+        (
+            '{"phones": [[], {"n": 4155552671}, [null, 4155552672], "4155552673"]}',
+            '{"phones": [[], {"n": 4155552671}, [null, "[PHONE_1]"], "[PHONE_2]"]}',
+        ),
+        ('[{"phone": []}, "4155552671"]', '[{"phone": []}, "4155552671"]'),
+        ('{"password": null, "battery9": 1}', '{"password": null, "battery9": 1}'),
+    ],
+)
+def test_what_a_list_is_called_tells_of_all_that_is_in_it(given_arguments: str, expected: str) -> None:
+    done = PLAIN.redact(row(arguments=given_arguments))
+    assert arguments_of(done.row) == expected
+
+
 def test_every_part_of_a_row_is_covered() -> None:
     full = Row(
         id="r",
