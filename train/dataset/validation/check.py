@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ import orjson
 from pydantic import ValidationError
 
 from train.dataset.exports.files import Reading, read_value
-from train.dataset.exports.problems import Place, Problem
+from train.dataset.exports.frames import Broken, Frames
+from train.dataset.exports.problems import Place, Problem, Reason
 from train.dataset.exports.registry import Readers
 from train.dataset.rows import Row, content_digest
 from train.dataset.validation.forms import Fault, PreferencePair, faults_in, faults_of, form_of, ignored_keys
@@ -113,6 +115,10 @@ class _Check:
         if len(text) > self._most:
             yield Fault(None, "too_large", f"has more than {self._most} bytes, the most that a line may have")
             return
+        if _is_too_deep(text):
+            message = f"is nested deeper than {_READING.depth} levels, the most that a line may have"
+            yield Fault(None, "too_deep", message)
+            return
         value = _parsed(text)
         if isinstance(value, Fault):
             yield value
@@ -154,6 +160,14 @@ def _check_beginning(text: bytes) -> None:
         raise _Unusable(Fault(None, "not_utf8", "is encoded as UTF-16; must be UTF-8"))
     if text.startswith(b"["):
         raise _Unusable(Fault(None, "json_array", "a JSON array begins here; must be JSONL, one object on each line"))
+
+
+def _is_too_deep(text: bytes) -> bool:
+    """Whether the readers refuse the object that a line holds because of its depth."""
+    if not text.startswith(b"{") or text.count(b"{") + text.count(b"[") <= _READING.depth:
+        return False
+    first = next(iter(Frames(io.BytesIO(text), lambda value: False, deepest=_READING.depth)), None)
+    return isinstance(first, Broken) and first.reason is Reason.TOO_DEEP
 
 
 def _parsed(text: bytes) -> object:

@@ -132,11 +132,22 @@ def test_tools_calls_parts_and_the_older_function_call_pass() -> None:
         (b'{"messages": "\xe4"}', None, "not_utf8"),
         (b'{"messages": [', None, "broken_json"),
         (b'{"messages": NaN}', None, "broken_json"),
-        (b'{"a":' * 5000, None, "broken_json"),
+        (b'{"a":' * 5000, None, "too_deep"),
     ],
 )
 def test_a_fault_is_told_by_its_field(value: object, field: str | None, reason: str) -> None:
     assert errors(value) == [(1, field, reason)]
+
+
+@pytest.mark.parametrize("levels", [200, 201, 5000])
+def test_what_is_nested_too_deep_for_the_readers_is_a_fault(levels: int, tmp_path: Path) -> None:
+    inside = levels - 5  # Of the line, its list of tools, a tool, its function and the parameters.
+    schema = '{"a":' * inside + "1" + "}" * inside
+    line = json.dumps({**CHAT, "tools": [TOOL]}).replace('{"type": "object"}', f'{{"properties": {schema}}}')
+    (tmp_path / "c.jsonl").write_text(line)
+    rows, problems = events(str(tmp_path / "c.jsonl"))
+    assert errors(line.encode()) == ([] if levels == 200 else [(1, None, "too_deep")])
+    assert (len(rows), len(problems)) == ((1, 0) if levels == 200 else (0, 1))
 
 
 def test_a_row_with_a_fault_is_told_by_its_field(tmp_path: Path) -> None:
