@@ -64,6 +64,14 @@ class Step(Settings):
         """Files whose content the step depends on."""
         return []
 
+    def installed(self) -> str:
+        """What the step depends on that may be installed or not, with its version."""
+        return ""
+
+    def notes(self) -> list[str]:
+        """What the step cannot do here, in sentences for reports."""
+        return []
+
 
 class RowStep(Step):
     """A step that looks at one row at a time."""

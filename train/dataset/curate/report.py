@@ -56,6 +56,7 @@ class Report:
             "passed_over": self.read["passed_over"],
             "problems": self.read["problems"],
             "steps": [{"name": name, **tally.body()} for name, tally in self.steps],
+            "notes": self._undone(),
             "decisions_outdated": self.facts.outdated,
             "splits": {
                 name: {"rows": self.facts.rows[name], "characters": self.facts.characters[name].body()}
@@ -95,14 +96,18 @@ class Report:
             languages=self.facts.languages,
             steps=[StepFacts(name, tally.kept, tally.changed, tally.reasons) for name, tally in self.steps],
             settings=self.recipe.body(),
+            notes=self._undone(),
             license=self.recipe.license,
         )
 
     def _splits(self) -> list[Any]:
         return [name for name in SPLITS if self.facts.rows[name]]
 
+    def _undone(self) -> list[str]:
+        return [note for step in self.recipe.steps for note in step.notes()]
+
     def _notes(self) -> list[str]:
-        notes = []
+        notes = self._undone()
         for name in SPLITS:
             if getattr(self.recipe.split, name) and not self.facts.rows[name]:
                 notes.append(f"no row fell into {name}: the set is small")

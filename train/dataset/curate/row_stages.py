@@ -84,8 +84,10 @@ class RowStage:
         return ", ".join(step.title for step in self.steps) or "apply"
 
     def key(self) -> bytes:
-        """The settings, and the files that they name."""
-        return settings_bytes([[step, [digest_of(file) for file in step.files(self.context)]] for step in self.steps])
+        """The settings, the files that they name, and what is installed for them."""
+        return settings_bytes(
+            [[step, [digest_of(file) for file in step.files(self.context)], step.installed()] for step in self.steps]
+        )
 
     def do(self, before: RowSet, folder: Path, how: How) -> Json:
         """Send every shard through the steps."""

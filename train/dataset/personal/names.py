@@ -7,6 +7,7 @@ have recognizers of its own.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,26 @@ def names(settings: PersonalDataSettings) -> Names | None:
             f"names: required needs {missing}, which is not installed; docs/personal-data.md says how"
         )
     return None
+
+
+def names_missing(settings: PersonalDataSettings) -> str | None:
+    """What is not installed of that which finds names; none when it is all there, or names are off."""
+    return None if settings.names == "off" else _missing(settings.name_model)
+
+
+def names_version(settings: PersonalDataSettings) -> str:
+    """What finds names, with its versions: where it differs, other names are found."""
+    if settings.names == "off" or names_missing(settings):
+        return "none"
+    parts = ("presidio-analyzer", "spacy", settings.name_model)
+    return ", ".join(f"{part} {_version(part)}" for part in parts)
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "of an unknown version"
 
 
 def _missing(model: str) -> str | None:

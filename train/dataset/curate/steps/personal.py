@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from train.dataset.curate.base import Context, RowStep
 from train.dataset.curate.outcome import KEPT, Changed, Dropped, Outcome, RowFunction
 from train.dataset.personal import PersonalData, PersonalDataSettings
-from train.dataset.personal.names import names
+from train.dataset.personal.names import names, names_missing, names_version
 from train.dataset.rows import Row
 
 
@@ -17,6 +17,15 @@ class Personal(PersonalDataSettings, RowStep):
     """Replace personal data by placeholders; the settings are those of docs/personal-data.md."""
 
     step: Literal["personal"] = "personal"
+
+    def installed(self) -> str:
+        """What finds names."""
+        return names_version(self)
+
+    def notes(self) -> list[str]:
+        """That names are not looked for, where that was not asked for."""
+        missing = names_missing(self)
+        return [f"names were not looked for: {missing} is not installed"] if missing else []
 
     def build(self, context: Context) -> RowFunction:
         """Redact each row; what was found is counted by kind.

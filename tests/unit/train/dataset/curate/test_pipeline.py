@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -9,13 +10,25 @@ from typing import Any
 
 import pytest
 
-from tests.unit.train.dataset.curate.samples import ANSWER, DEFAULT, job, many, row, rows_in, write_recipe, write_rows
+from tests.unit.train.dataset.curate.samples import (
+    ANSWER,
+    CONTEXT,
+    DEFAULT,
+    job,
+    many,
+    row,
+    rows_in,
+    write_recipe,
+    write_rows,
+)
 from tests.unit.train.dataset.exports.samples import chatgpt_chat, claude, write, zipped
 from train.dataset.curate import InputFault, NothingLeft, curate
 from train.dataset.curate.duplicates import LeakFound
 from train.dataset.curate.output import write_report
 from train.dataset.curate.passes import RowPass
+from train.dataset.curate.row_stages import RowStage
 from train.dataset.curate.shards import digest_of
+from train.dataset.curate.steps.personal import Personal
 from train.dataset.rows import Provenance, Row
 
 MAIL = "jane.doe@example.com"
@@ -85,6 +98,35 @@ def test_nothing_that_is_told_holds_what_was_said_or_found(tmp_path: Path) -> No
     ]
     assert not any(word in text for text in told for word in (MAIL, "jane", "granite", "How do rivers"))
     assert MAIL not in "".join(path.read_text() for path in (tmp_path / "out" / "data").iterdir())
+
+
+def test_names_that_could_not_be_looked_for_are_told(tmp_path: Path) -> None:
+    note = "names were not looked for: the spaCy model xx_no_such_model is not installed"
+    report = run(tmp_path, mixed(), {"step": "personal", "name_model": "xx_no_such_model"})
+    assert note in report.text().splitlines()
+    assert json.loads((tmp_path / "out" / "report.json").read_bytes())["notes"] == [note]
+    assert note in (tmp_path / "out" / "README.md").read_text()
+    quiet = run(tmp_path, mixed(), {"step": "personal", "names": "off"}, out="off")
+    assert quiet.body()["notes"] == []
+
+
+def test_personal_data_is_looked_for_again_once_names_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = RowStage((Personal(name_model="xx_late_model"),), CONTEXT)
+    keys = [stage.key(), RowStage((Personal(name_model="xx_late_model"),), CONTEXT).key()]
+    (tmp_path / "xx_late_model").mkdir()
+    (tmp_path / "xx_late_model" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    keys.append(stage.key())
+    for version in ("1.0", "2.0"):
+        info = tmp_path / "xx_late_model.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: xx_late_model\nVersion: {version}\n")
+        importlib.invalidate_caches()
+        keys.append(stage.key())
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
