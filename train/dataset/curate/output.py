@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import orjson
+
 from train.dataset.curate.report import Report
 from train.dataset.curate.shards import digest_of, write_json
 from train.dataset.formats import write_card
@@ -16,12 +18,38 @@ LOCK = ".lock"
 DECISIONS = "decisions.jsonl"
 DATA = "data"
 
-_OWN = {MANIFEST, REPORT, WORK, LOCK, DECISIONS, DATA, "plots", "README.md"}
+_OLD = "old"
+_MADE = "set"
+_OWN = {MANIFEST, WORK, LOCK, DECISIONS}
 
 
 def foreign(out: Path) -> list[str]:
-    """What lies in a folder and was not put there by an earlier run."""
-    return sorted(path.name for path in out.iterdir() if path.name not in _OWN) if out.exists() else []
+    """What lies in a folder and was not put there by an earlier run, as its manifest tells; links never were."""
+    if not out.exists():
+        return []
+    # Of a run that was killed while it published, one manifest or both are in the work folder.
+    manifests = [_listed(folder / MANIFEST) for folder in (out, out / WORK / _OLD, out / WORK / _MADE)]
+    listed = {name for names in manifests for name in names or ()}
+    own = _OWN if manifests[0] is not None else _OWN - {MANIFEST}
+    found = []
+    for path in out.rglob("*"):
+        name = path.relative_to(out)
+        if name.parts[0] in own or (path.is_dir() and not path.is_symlink()):
+            continue
+        if str(name) not in listed or path.is_symlink():
+            found.append(str(name))
+    return sorted(found)
+
+
+def _listed(manifest: Path) -> set[str] | None:
+    """The files that a manifest of ours lists; none where it is something else, or is not there."""
+    try:
+        body = orjson.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(body, dict) or "recipe" not in body or not isinstance(body.get("files"), list):
+        return None
+    return {str(file["path"]) for file in body["files"] if isinstance(file, dict) and "path" in file}
 
 
 def write_report(folder: Path, report: Report) -> None:

@@ -76,6 +76,58 @@ def test_wrong_usage_is_one_line_and_the_code_is_2(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["README.md", "data/mine.jsonl"], "README.md"),
+        (["data/mine.jsonl"], "data/mine.jsonl"),
+        (["plots/mine.svg"], "plots/mine.svg"),
+        (["manifest.json", "data/train.jsonl"], "data/train.jsonl"),
+        (["report.json"], "report.json"),
+    ],
+)
+def test_a_folder_that_only_looks_like_a_set_is_left_alone(
+    tmp_path: Path, rows: str, recipe: str, files: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in files:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text('{"files": []}')
+    with pytest.raises(SystemExit) as left:
+        main([rows, "--recipe", recipe, "--out", str(tmp_path / "out")])
+    assert left.value.code == 2
+    assert f"has other files in it ({told})" in capsys.readouterr().err
+    assert all((tmp_path / "out" / name).read_text() == '{"files": []}' for name in files)
+
+
+@pytest.mark.parametrize("name", ["data/mine.jsonl", "plots/mine.svg"])
+def test_a_file_that_was_added_to_a_set_is_not_lost(tmp_path: Path, rows: str, recipe: str, name: str) -> None:
+    command = [rows, "--recipe", recipe, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main(command) == 0
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(SystemExit):
+        main(command)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_what_is_left_of_an_earlier_attempt_is_no_hindrance(tmp_path: Path, rows: str, recipe: str) -> None:
+    (tmp_path / "out" / ".work" / "stage").mkdir(parents=True)
+    (tmp_path / "out" / ".work" / "stage" / "rows").touch()
+    (tmp_path / "out" / ".lock").touch()
+    assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("name", ["data", "plots"])
+def test_a_set_whose_folder_is_a_link_is_refused(tmp_path: Path, rows: str, recipe: str, name: str) -> None:
+    command = [rows, "--recipe", recipe, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    (tmp_path / "out" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        main(command)
+    assert list((tmp_path / "elsewhere").iterdir())
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(SystemExit):
