@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ def test_a_set_whose_folder_is_a_link_is_refused(tmp_path: Path, rows: str, reci
     with pytest.raises(SystemExit):
         main(command)
     assert list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_input_that_can_be_read_only_once_is_refused(
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SystemExit) as left:
+        main([str(tmp_path / "pipe"), "--recipe", recipe, "--out", str(tmp_path / "out")])
+    assert left.value.code == 2
+    assert "pipe is neither a file nor a folder" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
