@@ -18,6 +18,7 @@ from train.dataset.curate.repeats import entry, save_index
 from train.dataset.curate.shards import SHARD_BYTES, RowWriter, Shard
 from train.dataset.exports import Place, Problem, Reading, ReadOptions, Reason, read_file
 from train.dataset.exports.files import Event, broken_rule
+from train.dataset.exports.problems import plain
 from train.dataset.exports.run import whole_file
 from train.dataset.rows import Row
 
@@ -56,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file of the input, with the hash of its content."""
+    """A file of the input, its name as reports have it, with the hash of its content."""
 
     name: str
     sha256: str
@@ -88,7 +89,7 @@ def survey(names: list[str], progress: Callable[[int], None]) -> tuple[list[Inpu
                 end += len(block)
         if end > start or not rows:
             parts.append(Part(len(parts), name, rows, start, end - start, line))
-        files.append(InputFile(name, digest.hexdigest(), end))
+        files.append(InputFile(plain(name), digest.hexdigest(), end))
     return files, parts
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.unit.train.dataset.curate.samples import DEFAULT, many, write_recipe, write_rows
+from tests.unit.train.dataset.curate.samples import DEFAULT, many, rows_in, write_recipe, write_rows
+from tests.unit.train.dataset.exports.samples import chatgpt_chat
 from train.dataset.curate.command import main
 from train.dataset.curate.registry import STEPS
 
@@ -138,6 +139,24 @@ def test_an_input_that_can_be_read_only_once_is_refused(
     assert left.value.code == 2
     assert "pipe is neither a file nor a folder" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read_and_named(
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write_rows(tmp_path / os.fsdecode(b"caf\xe9.jsonl"), many(20))
+    with open(rows, "ab") as file:
+        file.write(b"{broken\n")
+    chats = [chatgpt_chat("c1", "Why is the sea salt?", "Rivers bring the salt."), {"mapping": 1}]
+    export = tmp_path / os.fsdecode(b"export-\xff.json")
+    export.write_text(json.dumps(chats))
+    assert main([rows, str(export), "--recipe", recipe, "--out", str(tmp_path / "out"), "--json"]) == 3
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert [Path(file["name"]).name for file in report["inputs"]] == [r"caf\xe9.jsonl", r"export-\xff.json"]
+    assert [Path(problem["file"]).name for problem in report["problems"]] == [r"caf\xe9.jsonl", r"export-\xff.json"]
+    assert r"caf\xe9.jsonl, line 21: broken_json" in told.err
+    assert len(rows_in(tmp_path / "out")) == 21
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
