@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,24 @@ def test_what_is_left_of_an_earlier_attempt_is_no_hindrance(tmp_path: Path, rows
     (tmp_path / "out" / ".work" / "stage" / "rows").touch()
     (tmp_path / "out" / ".lock").touch()
     assert main([rows, "--recipe", recipe, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_after_a_kill_the_next_run_puts_the_old_set_back_even_if_it_fails(
+    tmp_path: Path, rows: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([rows, "--recipe", recipe, "--out", str(out)]) == 0
+    manifest = (out / "manifest.json").read_bytes()
+    made, old = out / ".work" / "set", out / ".work" / "old"
+    shutil.copytree(out, made)
+    old.mkdir()
+    for name in ("manifest.json", "report.json"):
+        (out / name).rename(old / name)
+    nothing = write_rows(tmp_path / "nothing.jsonl", [])
+    assert main([nothing, "--recipe", recipe, "--out", str(out)]) == 1
+    assert (out / "manifest.json").read_bytes() == manifest
+    assert (out / "report.json").exists()
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("name", ["data", "plots"])
