@@ -130,6 +130,11 @@ def _require(options: argparse.Namespace) -> None:
     for name in options.inputs:
         if not Path(name).exists():
             raise _UsageError(f"there is no file or folder {name}")
+        # Inputs are read twice.
+        if not (Path(name).is_file() or Path(name).is_dir()):
+            raise _UsageError(
+                f"{name} is neither a file nor a folder, but a pipe or a device; save it as a file first"
+            )
         if Path(name).is_file() and out.resolve() in Path(name).resolve().parents:
             raise _UsageError(f"{name} lies in --out, and would be lost")
     if options.review and not (sys.stdin.isatty() and sys.stdout.isatty()):

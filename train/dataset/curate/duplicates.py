@@ -33,9 +33,11 @@ from train.dataset.duplicates import (
     find_duplicates,
     find_leaks,
 )
-from train.dataset.exports import ReadOptions
+from train.dataset.exports import ReadOptions, Reason
 
 Json = dict[str, Any]
+
+_PLACES = 3
 
 
 class LeakFound(Exception):
@@ -86,7 +88,7 @@ class DuplicateStage:
 
         Raises:
             LeakFound: the recipe stops at leaks, and there are some.
-            SettingsError: the evaluation set holds no rows.
+            SettingsError: the evaluation set holds no rows, or some that cannot be read.
         """
         assert not before.filters, "what is looked at are whole shards"
         work = folder / "work"
@@ -122,18 +124,34 @@ class DuplicateStage:
 
 
 def _evaluation(files: Sequence[Path], folder: Path) -> list[Path]:
-    """The rows of the evaluation set; every branch of a conversation could give something away."""
+    """The rows of the evaluation set; every branch of a conversation could give something away.
+
+    Raises:
+        SettingsError: there are none, or some cannot be read, so that nothing could be told of them.
+    """
     _, parts = survey([str(file) for file in files], lambda count: None)
-    read = ReadPart(folder, ReadOptions(every_branch=True))
+    read = ReadPart(folder, ReadOptions(every_branch=True), tell_all=True)
     found = list(do_units(read, parts, folder, 0, lambda count: None))
     shards = [Path(shard["path"]) for one in found for shard in one["shards"]]
+    skipped: Counter[str] = Counter()
+    passed_over: Counter[str] = Counter()
+    for one in found:
+        skipped.update(one["skipped"])
+        passed_over.update(one["passed_over"])
+    unread = skipped + Counter({reason: n for reason, n in passed_over.items() if Reason(reason).fault})
+    del unread[Reason.EMPTY]
+    if unread:
+        known = [problem for one in found for problem in one["problems"] if problem["reason"] in unread]
+        places = "; ".join(problem["text"] for problem in known[:_PLACES])
+        raise SettingsError(f"against: {unread.total()} could not be read ({_counted(unread)}): {places}")
     if not shards:
-        skipped: Counter[str] = Counter()
-        for one in found:
-            skipped.update(one["skipped"] | one["passed_over"])
-        told = ", ".join(f"{reason} {count}" for reason, count in sorted(skipped.items()))
+        told = _counted(skipped + passed_over)
         raise SettingsError(f"against: no conversation could be read from {', '.join(map(str, files))} ({told})")
     return shards
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
 
 
 @contextmanager

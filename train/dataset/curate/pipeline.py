@@ -11,7 +11,7 @@ from typing import Any
 
 from train.dataset.curate.base import Context, RowStep, Step, settings_bytes
 from train.dataset.curate.duplicates import Duplicates, DuplicateStage, Leakage
-from train.dataset.curate.output import DATA, DECISIONS, WORK, publish, write_report
+from train.dataset.curate.output import DATA, DECISIONS, MADE, WORK, publish, restore, write_report
 from train.dataset.curate.reading import InputFile, survey
 from train.dataset.curate.recipe import LoadedRecipe
 from train.dataset.curate.report import Report, faults
@@ -69,6 +69,7 @@ def curate(job: Job) -> Report:
         OSError: a file cannot be read or written.
     """
     work = private_folder(job.out / WORK)
+    restore(job.out)
     with job.how.bar("look through", sum(Path(name).stat().st_size for name in job.inputs), "B") as progress:
         files, parts = survey(job.inputs, progress)
     stages = stages_of(job.recipe, ReadStage(parts, _options(job.recipe)))
@@ -93,7 +94,7 @@ def _check(job: Job, read: Json) -> None:
 
 def _finish(job: Job, files: Sequence[InputFile], finished: Finished, decisions: Decisions) -> Report:
     """Share the rows out, and put the set with its card and report into ``out``."""
-    made = job.out / WORK / "set"
+    made = job.out / WORK / MADE
     shutil.rmtree(made, ignore_errors=True)
     pieces = private_folder(made / "pieces")
     work = Share(finished.rows, job.recipe.recipe.split, decisions, pieces)

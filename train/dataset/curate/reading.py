@@ -18,6 +18,7 @@ from train.dataset.curate.repeats import entry, save_index
 from train.dataset.curate.shards import SHARD_BYTES, RowWriter, Shard
 from train.dataset.exports import Place, Problem, Reading, ReadOptions, Reason, read_file
 from train.dataset.exports.files import Event, broken_rule
+from train.dataset.exports.problems import plain
 from train.dataset.exports.run import whole_file
 from train.dataset.rows import Row
 
@@ -56,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file of the input, with the hash of its content."""
+    """A file of the input, its name as reports have it, with the hash of its content."""
 
     name: str
     sha256: str
@@ -88,7 +89,7 @@ def survey(names: list[str], progress: Callable[[int], None]) -> tuple[list[Inpu
                 end += len(block)
         if end > start or not rows:
             parts.append(Part(len(parts), name, rows, start, end - start, line))
-        files.append(InputFile(name, digest.hexdigest(), end))
+        files.append(InputFile(plain(name), digest.hexdigest(), end))
     return files, parts
 
 
@@ -118,10 +119,10 @@ class _Found:
     problems: list[dict[str, Any]] = field(default_factory=list)
     shards: list[dict[str, Any]] = field(default_factory=list)
 
-    def skip(self, problem: Problem) -> None:
+    def skip(self, problem: Problem, *, tell: bool) -> None:
         counted = problem.place.line is not None or problem.place.number is not None
         (self.skipped if counted else self.passed_over)[str(problem.reason)] += 1
-        if problem.reason.fault and len(self.problems) < MAX_TOLD:
+        if (tell or problem.reason.fault) and len(self.problems) < MAX_TOLD:
             self.problems.append({**problem.body(), "text": str(problem)})
 
 
@@ -133,17 +134,19 @@ class ReadPart:
         folder: of the shards.
         options: how conversations of exports are read.
         bar: opens a progress bar for an export, where the work is done in this process.
+        tell_all: whether conversations that only have no answer are told by their places, too.
     """
 
     folder: Path
     options: ReadOptions
     bar: Bar | None = None
+    tell_all: bool = False
 
     def __call__(self, part: Part) -> dict[str, Any]:
         """The shards, and what was found on the way."""
         found = _Found()
         with ExitStack() as stack:
-            events = _Events(self._events(part, stack), found)
+            events = _Events(self._events(part, stack), found, self.tell_all)
             while (row := next(events, None)) is not None:
                 self._write_shard(part, row, events, found)
         return {
@@ -180,15 +183,16 @@ class ReadPart:
 class _Events(Iterator[Row]):
     """The rows among events; problems are noted."""
 
-    def __init__(self, events: Iterator[Event], found: _Found) -> None:
+    def __init__(self, events: Iterator[Event], found: _Found, tell_all: bool) -> None:
         self._events = events
+        self._tell_all = tell_all
         self._found = found
 
     def __next__(self) -> Row:
         for event in self._events:
             if isinstance(event, Row):
                 return event
-            self._found.skip(event)
+            self._found.skip(event, tell=self._tell_all)
         raise StopIteration
 
 

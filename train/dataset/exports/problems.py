@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -65,7 +66,7 @@ class Place:
     byte: int | None = None
 
     def __str__(self) -> str:
-        file = self.file or "the database"
+        file = plain(self.file) or "the database"
         text = printable(file if self.member is None else f"{file}!{self.member}")
         if self.number is not None:
             text += f", conversation {self.number}"
@@ -90,7 +91,7 @@ class Problem:
     def body(self) -> dict[str, Any]:
         """The problem as JSON."""
         place = {name: value for name, value in asdict(self.place).items() if value is not None}
-        return {**place, "reason": str(self.reason), "detail": self.detail}
+        return {**place, "file": plain(self.place.file), "reason": str(self.reason), "detail": self.detail}
 
 
 class Unusable(Exception):
@@ -100,6 +101,11 @@ class Unusable(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def plain(file: str) -> str:
+    """A file's name as text that can be encoded: bytes in it that are not UTF-8 become ``\\xff``."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def printable(name: str) -> str:

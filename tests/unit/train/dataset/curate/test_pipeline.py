@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serve.settings.errors import SettingsError
 from tests.unit.train.dataset.curate.samples import (
     ANSWER,
     CONTEXT,
@@ -203,6 +204,27 @@ def test_an_input_without_rows_left_is_an_error_that_says_who_took_them(tmp_path
         run(tmp_path, many(3), {"step": "length", "chars_min": 9999})
     with pytest.raises(NothingLeft, match="no conversations"):
         run(tmp_path, [], {"step": "branch"})
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{broken\n", r"1 could not be read \(broken_json 1\): .*evaluation\.jsonl, line 3: broken_json"),
+        (
+            b'{"id":"p","source":"openai","messages":[{"role":"user","content":"Why?"}],"provenance":{}}\n' * 2,
+            r"2 could not be read \(\w+ 2\): .*evaluation\.jsonl, line 3: .*evaluation\.jsonl, line 4: ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("on_found", ["drop", "stop"])
+def test_an_evaluation_set_that_cannot_be_read_whole_fails_the_run(
+    tmp_path: Path, line: bytes, told: str, on_found: str
+) -> None:
+    evaluation = write_rows(tmp_path / "evaluation.jsonl", many(2, source="claude"))
+    with open(evaluation, "ab") as file:
+        file.write(line)
+    with pytest.raises(SettingsError, match=told):
+        run(tmp_path, many(10), {"step": "leakage", "against": [evaluation], "on_found": on_found})
 
 
 def test_what_an_evaluation_set_has_is_left_out_or_stops_the_run(tmp_path: Path) -> None:
