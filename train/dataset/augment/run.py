@@ -82,7 +82,7 @@ def augment(
 
     Raises:
         AugmentStopped: the server fails again and again.
-        InputError: an input cannot be used, or is not made of rows.
+        InputError: an input cannot be used, or is not made of rows; or ``out`` would be lost.
         JournalError: there is a journal of another run.
         SettingsError: the server's key cannot be read.
     """
@@ -93,6 +93,7 @@ def augment(
         "model": server.model,
     }
     path = out.with_name(f".{out.name}.journal")
+    _keeps_what_is_there(inputs, out, path)
     with Journal(path, said) as journal:
         run = _Run(settings, ModelWriter(handler, server.model, settings), journal, done, server.max_connections)
         asyncio.run(run.all(handler, _rows(inputs, settings, progress)))
@@ -104,6 +105,18 @@ def augment(
     if not done.failed and not done.left:
         path.unlink()
     return done
+
+
+def _keeps_what_is_there(inputs: Sequence[Path], out: Path, journal: Path) -> None:
+    """Refuse an ``out`` that is an input, or that another run or hand has written."""
+    whole = out.resolve()
+    for name in inputs:
+        found = name.resolve()
+        if found == whole or found in whole.parents:
+            what = "is an input too" if found == whole else f"lies in the input {name}"
+            raise InputError(f"{out} {what}, and would be lost; name another file")
+    if out.exists() and not journal.exists():
+        raise InputError(f"{out} is there already; name another file, or remove it")
 
 
 def _rows(

@@ -13,7 +13,7 @@ from serve.settings.base import Settings
 from train.dataset.curate.outcome import OnMatch, RowFunction
 
 Share = Annotated[float, Field(ge=0, le=1, strict=False)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -17,7 +17,7 @@ from serve.settings.yaml_file import load_yaml
 from train.dataset.curate.base import Context, RowStep, Step, Topic
 from train.dataset.curate.registry import STEPS
 from train.dataset.curate.selection import Cap, Mix
-from train.dataset.formats.split import SplitSettings
+from train.dataset.formats.split import Seed, SplitSettings
 
 
 def _known(raw: object) -> object:
@@ -49,7 +49,7 @@ class Recipe(Settings):
     """
 
     title: str = "Curated conversations"
-    seed: int = 0
+    seed: Seed = 0
     keep_hidden: bool = False
     topics: list[Topic] = []
     steps: Annotated[list[Annotated[SerializeAsAny[Step], BeforeValidator(_known)]], Field(min_length=1)]

@@ -29,7 +29,7 @@ MAX_GROUPS = 1_000
 #: The group of every row, where a step knows no groups.
 ALL = "all"
 
-Weight = Annotated[float, Field(gt=0, strict=False)]
+Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False, strict=False)]
 
 
 class Selection(WholeStep):
@@ -87,7 +87,7 @@ class Mix(Selection):
     step: Literal["mix"] = "mix"
     by: By = "source"
     weights: Annotated[dict[str, Weight], Field(min_length=1)]
-    other: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    other: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False, strict=False)] = 0.0
     rows: Count | None = None
 
     @property
@@ -101,7 +101,7 @@ class Mix(Selection):
         total = sum(weights.values())
         if not total:
             return dict.fromkeys(available, 0)
-        shares = {name: weight / total for name, weight in weights.items() if weight}
+        shares = {name: share for name, weight in weights.items() if (share := weight / total)}
         most = min(available[name] / share for name, share in shares.items())
         size = int(most + 1e-9) if self.rows is None else min(int(most + 1e-9), self.rows)
         found = {name: int(size * shares.get(name, 0.0)) for name in available}

@@ -45,7 +45,7 @@ class EncodeSettings(Settings):
         variables: for the template, such as ``{"enable_thinking": false}``.
     """
 
-    max_tokens: Annotated[int, Field(ge=16)] = 4096
+    max_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 4096
     long: Literal["cut", "drop"] = "cut"
     rewritten: Literal["repeat", "skip"] = "repeat"
     system_prompt: str | None = None

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from train.dataset.formats.apart import Places, keys_of
 from train.dataset.formats.columns import schema_of
 from train.dataset.formats.finish import finish
-from train.dataset.formats.inputs import InputError, Piece, inputs_of, pieces_of
+from train.dataset.formats.inputs import InputError, Piece, inputs_of, pieces_of, rows_of
 from train.dataset.formats.packing import pack
 from train.dataset.formats.split import SPLITS, SplitName
 from train.dataset.formats.work import PrepareSettings, Tally, Work
 from train.dataset.formats.writers import Writer, read_parquet
 from train.dataset.parallel import each
+from train.dataset.rows import Row
 
 Json = dict[str, Any]
 
@@ -56,7 +58,7 @@ def prepare(
         progress: told how many bytes of the input are done.
 
     Raises:
-        InputError: an input or ``out`` cannot be used, or no row is left.
+        InputError: an input or ``out`` cannot be used, a conversation comes in two splits, or no row is left.
         TokenizerError: the tokenizer cannot be used.
         FaultyRows: lines are no rows.
     """
@@ -69,10 +71,11 @@ def prepare(
         parts.mkdir()
         work = Work(settings, _absolute(model), parts, clusters or {})
         chat = work.chat  # Fails here, before anything is read.
-        tally = Tally()
+        tally, places = Tally(), Places()
         pieces: list[tuple[Piece, frozenset[SplitName]]] = []
         for done in each(work, pieces_of(files), workers):
             tally.merge(done.tally)
+            places.merge(done.places)
             pieces.append((done.piece, frozenset(done.tally.splits)))
             progress(done.piece.size)
         pieces.sort(key=lambda done: done[0].number)
@@ -80,6 +83,8 @@ def prepare(
             raise FaultyRows(tally)
         if not tally.splits:
             raise InputError(f"no row is left of {tally.read}{_why(tally)}")
+        if torn := places.torn():
+            raise InputError(_torn(torn, [piece for piece, _ in pieces], work.clusters))
         written = {split: _write(split, work, pieces, folder) for split in SPLITS if split in tally.splits}
         shutil.rmtree(parts)
         finish(folder, tally, written, settings, model, chat)
@@ -88,6 +93,17 @@ def prepare(
 
 def _absolute(model: str | None) -> str | None:
     return model if model is None or not Path(model).exists() else str(Path(model).absolute())
+
+
+def _torn(torn: set[int], pieces: Sequence[Piece], clusters: Mapping[str, str]) -> str:
+    """Where the first row is whose conversation is in two splits."""
+    where = next(
+        f"{piece.source.path}: line {number}: {row.id}"
+        for piece in pieces
+        for number, row in rows_of(piece)
+        if isinstance(row, Row) and not torn.isdisjoint(keys_of(row, clusters))
+    )
+    return f"{where} is in another split too; curate these inputs together, so that they are split alike"
 
 
 def _why(tally: Tally) -> str:

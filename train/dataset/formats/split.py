@@ -18,7 +18,9 @@ from train.dataset.rows import Row
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+#: What the JSON of a report can hold.
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class SplitSettings(Settings):
@@ -32,7 +34,7 @@ class SplitSettings(Settings):
     train: Weight = 0.95
     validation: Weight = 0.05
     test: Weight = 0.0
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _trains_on_something(self) -> SplitSettings:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from serve.settings.base import Settings
+from train.dataset.formats.apart import Places
 from train.dataset.formats.chat import Chat
 from train.dataset.formats.columns import FormName, schema_of
 from train.dataset.formats.encode import EncodeSettings
@@ -124,6 +125,7 @@ class Done:
 
     piece: Piece
     tally: Tally
+    places: Places
 
 
 @dataclass
@@ -152,7 +154,7 @@ class Work:
 
     def __call__(self, piece: Piece) -> Done:
         """Prepare a piece."""
-        tally = Tally()
+        tally, places = Tally(), Places()
         writers: dict[SplitName, Writer] = {}
         schema = schema_of(self.settings.form, self.settings.pairs)
         with ExitStack() as open_files:
@@ -171,7 +173,8 @@ class Work:
                 for record in made:
                     writers[split].write(record.columns)
                 _count(tally, row, split, made)
-        return Done(piece, tally)
+                places.add(row, split, self.clusters)
+        return Done(piece, tally, places)
 
     def _prepared(self, row: Row, piece: Piece) -> tuple[SplitName, list[Record]]:
         split = piece.source.split or placed(row, self.settings.split, self.clusters)

@@ -302,6 +302,34 @@ async def test_a_line_that_is_no_row_is_told_by_number(tmp_path: Path) -> None:
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize("out", ["rows.jsonl", "link.jsonl", "in/more.jsonl", "in/data/train.jsonl"])
+async def test_an_input_is_never_written_over(tmp_path: Path, out: str) -> None:
+    inputs = [write(tmp_path / "rows.jsonl", chat()), tmp_path / "in"]
+    write(tmp_path / "in/data/train.jsonl", chat("openai:2"))
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+    before = sorted(tmp_path.rglob("*"))
+    # As an earlier run would have left it.
+    journal = write((tmp_path / out).with_name(f".{Path(out).name}.journal"))
+    model = Model()
+    async with served(model) as server:
+        with pytest.raises(InputError, match="input"):
+            await asyncio.to_thread(augment, inputs, tmp_path / out, PARAPHRASE, server)
+    journal.unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (read(inputs[0]), read(inputs[1] / "data/train.jsonl")) == ([chat()], [chat("openai:2")])
+    assert model.asked == []
+
+
+async def test_a_file_that_no_run_has_begun_is_not_written_over(tmp_path: Path) -> None:
+    model = Model()
+    write(tmp_path / "out.jsonl", chat("precious"))
+    with pytest.raises(InputError, match=r"out\.jsonl is there already"):
+        await run(tmp_path, model, chat())
+    assert [one.id for one in read(tmp_path / "out.jsonl")] == ["precious"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+    assert model.asked == []
+
+
 Command = Callable[..., Awaitable[int]]
 
 

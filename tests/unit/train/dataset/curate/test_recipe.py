@@ -47,6 +47,11 @@ def test_the_recipe_that_ships_is_right() -> None:
         ([{"step": "sample"}], ["give either share or rows"]),
         ([{"step": "cap", "most": 3}], ["'cap' goes by topic, and there are no topics"]),
         ([{"step": "mix", "weights": {"a": 0}}], ["steps[0].weights.a", "greater than 0"]),
+        ([{"step": "mix", "weights": {"a": float("inf")}}], ["steps[0].weights.a"]),
+        ([{"step": "mix", "weights": {"a": float("nan")}}], ["steps[0].weights.a"]),
+        ([{"step": "mix", "weights": {"a": 1e300}}], ["steps[0].weights.a"]),
+        ([{"step": "mix", "weights": {"a": 1}, "other": float("inf")}], ["steps[0].other"]),
+        ([{"step": "sample", "rows": 10**24}], ["steps[0].rows"]),
         ([{"step": "personal", "kinds": ["email", "shoe"]}], ["steps[0].kinds[1]"]),
         ([{"step": "duplicates", "threshold": 0.1}], ["steps[0].threshold"]),
     ],
@@ -55,6 +60,20 @@ def test_a_fault_names_its_key_and_what_is_right(tmp_path: Path, steps: list[Any
     told = fault(tmp_path, {"steps": steps})
     assert [word for word in words if word not in told] == []
     assert str(tmp_path / "recipe.yaml") in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        ("seed", 10**23, "seed"),
+        ("seed", -(2**63) - 1, "seed"),
+        ("split", {"seed": 2**63}, "split.seed"),
+        ("split", {"train": float("inf")}, "split.train"),
+        ("split", {"test": 1e300}, "split.test"),
+    ],
+)
+def test_a_number_that_no_set_can_have_is_refused(tmp_path: Path, key: str, value: Any, where: str) -> None:
+    assert f"{where}: " in fault(tmp_path, {"steps": [{"step": "branch"}], key: value})
 
 
 def test_every_fault_has_a_line_of_its_own(tmp_path: Path) -> None:

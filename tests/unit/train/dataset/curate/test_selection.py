@@ -74,6 +74,10 @@ def test_a_group_that_is_not_weighted_is_dropped_or_has_the_other_weight() -> No
     assert Mix(weights={"x": 1}).targets({"a": 5}) == {"a": 0}
 
 
+def test_a_group_whose_share_is_next_to_nothing_is_dropped() -> None:
+    assert Mix(weights={"a": 1e12, "b": 5e-324}).targets({"a": 5, "b": 9}) == {"a": 5, "b": 0}
+
+
 groups = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 500), min_size=1)
 
 

@@ -32,6 +32,7 @@ from train.dataset.rows import Row
 
 Json = dict[str, Any]
 ALL = SplitSettings(train=1, validation=0)
+COPY = {"augmented": {"kind": "paraphrase", "model": "m", "of": "openai:7"}}
 MIXED = [
     row(user("1?"), answer("one"), user("2?"), answer("two"), id="openai:1"),
     row(user("Weather?"), answer(tool_calls=[call("f")]), result("sunny"), answer("Sunny."), id="openai:2"),
@@ -175,6 +176,31 @@ def test_groups_are_never_split(tmp_path: Path) -> None:
     }
     assert places["train"] and places["validation"]
     assert not places["train"] & places["validation"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (chat("openai:7"), chat("openai:7")),
+        (chat("openai:7"), chat("openai:7#2", provenance={"branch": "2"})),
+        (chat("openai:7~p", provenance=COPY), chat("openai:7")),
+        (chat("openai:7#2", provenance={"branch": "2"}), chat("openai:7#2")),
+    ],
+)
+def test_a_conversation_in_two_splits_is_refused(tmp_path: Path, first: Row, second: Row) -> None:
+    write(tmp_path / "a/data/train.jsonl", [chat("openai:6"), first])
+    write(tmp_path / "b/data/test.jsonl", [chat("openai:8"), second])
+    with pytest.raises(InputError, match=rf"a/data/train\.jsonl: line 2: {first.id} is in another split too"):
+        prepare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", settings(form="chat"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_conversation_may_come_again_in_its_split(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / name / "data/train.jsonl", many(4))
+        write(tmp_path / name / "data/test.jsonl", [chat("openai:9")])
+    tally = prepare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", settings(form="chat"))
+    assert {name: split.rows for name, split in tally.splits.items()} == {"train": 8, "test": 2}
 
 
 def test_the_same_input_gives_the_same_folder_and_names_no_path(tmp_path: Path, model: str) -> None:
