@@ -31,7 +31,9 @@ class Residence:
         Raises:
             ModelResting: its model is not in memory.
         """
-        if scope["type"] != "http" or not scope["path"].startswith(_INFERENCE):
+        # Serve mounts the app at the model's route, which ASGI leaves in the path.
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or not path.startswith(_INFERENCE):
             await self._app(scope, receive, send)
             return
         with self._resident.in_use():

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-from tests.unit.replica.models import CHAT, HELLO, Scripted, client, echo, replica
+import asyncio
+
+import httpx
+from starlette.types import ASGIApp
+
+from serve.protocol.events import Delta, Usage
+from tests.unit.replica.models import CHAT, HELLO, SIGNED, Scripted, client, echo, replica, resident
+
+
+def mounted(app: ASGIApp) -> httpx.AsyncClient:
+    """A client of an app that is mounted at a model's route, as Serve does it."""
+    transport = httpx.ASGITransport(app, root_path="/m/m")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost/m/m", headers=SIGNED)
+
+
+async def test_a_model_is_in_use_while_it_answers_at_the_route_that_serve_mounts_it_at() -> None:
+    gate = asyncio.Event()
+    handler = Scripted((Delta(text="Hi"),), gate, (Delta(finish_reason="stop"), Usage(1, 1)))
+    here = resident(handler)
+    async with mounted(replica(handler, at=here).asgi) as asking:
+        answering = asyncio.create_task(asking.post(CHAT, json=HELLO))
+        while not handler.active:
+            await asyncio.sleep(0)
+        assert here.report().busy == 1
+        gate.set()
+        assert (await answering).status_code == 200
+        assert here.report().busy == 0
 
 
 async def test_a_resting_model_is_not_loaded_by_a_request_but_says_that_it_rests() -> None:
