@@ -31,13 +31,17 @@ class Residence:
         Raises:
             ModelResting: its model is not in memory.
         """
-        # Serve mounts the app at the model's route, which ASGI leaves in the path.
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or not path.startswith(_INFERENCE):
+        if scope["type"] != "http" or not _route(scope).startswith(_INFERENCE):
             await self._app(scope, receive, send)
             return
         with self._resident.in_use():
             await self._app(scope, receive, send)
+
+
+def _route(scope: Scope) -> str:
+    """The path below the place where the app is mounted, which ASGI leaves in the path."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 async def load(resident: Resident) -> None:
