@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections import deque
 from typing import Any, TypeAlias
 
@@ -18,6 +20,8 @@ Pointer: TypeAlias = Any
 
 #: ``GGML_LOG_LEVEL_ERROR`` of ggml.h.
 _ERROR = 4
+#: glibc's option for the number of heaps (mallopt(3)).
+_M_ARENA_MAX = -8
 
 #: llama.cpp's last error lines: its calls only say that they failed, its log says why.
 recent_errors: deque[str] = deque(maxlen=4)
@@ -34,3 +38,7 @@ def _to_logger(level: int, text: bytes, _user_data: object) -> None:
 _callback = C.llama_log_callback(_to_logger)
 C.llama_log_set(_callback, None)
 C.llama_backend_init()
+
+if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+    # Threads that load and run a model come and go; with a heap for each, what they free would stay with the process.
+    mallopt(_M_ARENA_MAX, 2)
