@@ -10,7 +10,7 @@ import pytest
 from serve.settings.errors import SettingsError
 from tests.unit.train.dataset.curate.samples import ANSWER, job, many, row, write_recipe, write_rows
 from train.dataset.curate import curate
-from train.dataset.curate.shards import digest_of
+from train.dataset.disk import digest_of
 from train.dataset.parallel import each, ray_for
 
 

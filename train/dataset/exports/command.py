@@ -24,12 +24,13 @@ from serve.errors import GroupQwenError
 from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError
 from serve.store import engine
+from train.dataset.disk import whole_file
 from train.dataset.exports.files import STDIN, Event, Reading, files_of, read_file
 from train.dataset.exports.group import Group
 from train.dataset.exports.reader import ReadOptions
 from train.dataset.exports.registry import READERS, Readers
 from train.dataset.exports.report import Report
-from train.dataset.exports.run import ExportStopped, RowFilter, whole_file, write_rows
+from train.dataset.exports.run import ExportStopped, RowFilter, write_rows
 from train.dataset.exports.store import read_store
 
 _DESCRIPTION = """Chat exports to one file of rows, one conversation a line, in OpenAI's chat form.
