@@ -26,11 +26,8 @@ from train.dataset.disk import digest_of
 from train.dataset.duplicates import (
     Decisions,
     DuplicateSettings,
-    Here,
     LeakSettings,
-    Parallelism,
     Progress,
-    RayTasks,
     find_duplicates,
     find_leaks,
 )
@@ -116,12 +113,11 @@ class DuplicateStage:
 
     def _find(self, before: RowSet, work: Path, how: How, progress: Progress) -> Decisions:
         shards = [Path(shard.path) for shard in before.shards]
-        who: Parallelism = RayTasks(how.workers) if how.workers else Here()
         inner = work / "find"
         if isinstance(self.step, Leakage):
             evaluation = _evaluation(self.step.files(self.context), private_folder(work / "against"))
-            return find_leaks(shards, evaluation, self.step, inner, workers=who, progress=progress)
-        return find_duplicates(shards, self.step, inner, workers=who, progress=progress)
+            return find_leaks(shards, evaluation, self.step, inner, workers=how.workers, progress=progress)
+        return find_duplicates(shards, self.step, inner, workers=how.workers, progress=progress)
 
 
 def _evaluation(files: Sequence[Path], folder: Path) -> list[Path]:
