@@ -14,7 +14,7 @@ Json = dict[str, Any]
 _COLUMNS = {"sft": ["input_ids", "labels", "seq_lengths"], "dpo": ["prompt_ids", "chosen_ids", "rejected_ids"]}
 
 
-def load_rows(path: Path, objective: str) -> Any:  # noqa: ANN401 - datasets comes without types
+def load_rows(path: Path, objective: str) -> Any:
     """The rows of one split, mapped into memory and not read into it."""
     from datasets import Dataset
 
