@@ -19,6 +19,7 @@ from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError
 from train.dataset.rows import Message, Provenance, Row
 from train.events import EventLog
+from train.finetune.base import base_checkpoint
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe
 
@@ -63,15 +64,15 @@ def replayed(job: Job, base: Path) -> list[Row]:
         task = ray.remote(answer).options(
             num_cpus=recipe.resources.cpus, num_gpus=recipe.resources.gpus, max_retries=recipe.retries
         )
-        answers = ray.get(task.remote(job.to_config(), str(base), prompts))
+        answers = ray.get(task.remote(job.to_config(), prompts))
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(kept, orjson.dumps(answers).decode())
     pairs = [(prompt, said) for prompt, said in zip(prompts, answers, strict=True) if said]
     return list(rows_of_pairs(pairs, replay.weight, recipe.seed))
 
 
-def answer(config: Json, base: str, prompts: Sequence[str]) -> list[str | None]:
-    """What the model at ``base`` answers to each prompt, greedily; none where it does not come to an end.
+def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
+    """What the base answers to each prompt, greedily; none where it does not come to an end.
 
     Args:
         config: the run (``train.finetune.job.Job.to_config``), whose events tell how far this is.
@@ -82,6 +83,7 @@ def answer(config: Json, base: str, prompts: Sequence[str]) -> list[str | None]:
     job = Job.from_config(config)
     recipe, replay, events = job.recipe, job.recipe.data.replay, EventLog(job.folder)
     assert replay is not None
+    base = base_checkpoint(recipe.model, progress=False).path
     torch.set_num_threads(recipe.resources.compute_threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16

@@ -26,9 +26,9 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
 
     Args:
         data: prepared, and on this node.
-        scratch: where checkpoints are written, for ``watch`` to take over.
+        scratch: where rows are mapped from, and checkpoints written for ``watch`` to take over.
     """
-    rows = {split: load_rows(path, recipe.objective) for split, path in data.splits.items()}
+    rows = {split: load_rows(path, recipe.objective, scratch) for split, path in data.splits.items()}
     given = {
         "model": tunable.model,
         "processing_class": tunable.tokenizer,

@@ -48,8 +48,8 @@ def test_an_answer_that_does_not_end_by_itself_is_left_out(tmp_path: Path) -> No
     prompts = [f"Say {number}" for number in range(5)]
     job = Job(tiny, RunFolder(str(tmp_path / "runs"), "one"))
     job.folder.make()
-    answers = answer(job.to_config(), str(base), prompts)
+    answers = answer(job.to_config(), prompts)
     assert len(answers) == len(prompts)
     assert None in answers
-    assert answers == answer(job.to_config(), str(base), prompts)
+    assert answers == answer(job.to_config(), prompts)
     assert "answered 5 of 5 prompts" in read_events(job.folder)[-1].message
