@@ -50,15 +50,21 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Conversations to judge by."""
+    return str(write_chats(tmp_path_factory.mktemp("data") / "others.jsonl", 8, first=100))
+
+
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base: Path, chats: Path, runs: Path) -> Job:
-    """A run from its beginning to its end, judged by its own data so that every part takes part."""
+def undisturbed(base: Path, chats: Path, others: str, runs: Path) -> Job:
+    """A run from its beginning to its end."""
     job = Job(
-        recipe(base, chats, data={"validation": [str(chats)]}, tracking={"tensorboard": True}), folder(runs, "whole")
+        recipe(base, chats, data={"validation": [others]}, tracking={"tensorboard": True}), folder(runs, "whole")
     )
     run(job, progress=False)
     return job
@@ -202,13 +208,13 @@ def test_pairs_make_the_better_answer_likelier(base: Path, runs: Path, tmp_path:
     assert any("without Unsloth" in line for line in told)
 
 
-def test_all_weights_can_be_trained_and_stop_early(base: Path, chats: Path, runs: Path) -> None:
+def test_all_weights_can_be_trained_and_stop_early(base: Path, chats: Path, others: str, runs: Path) -> None:
     full = Job(
         recipe(
             base,
             chats,
             method="full",
-            data={"validation": [str(chats)]},
+            data={"validation": [others]},
             # It cannot get better than this by less than a thousand.
             schedule={"epochs": 4, "early_stop": {"patience": 1, "min_delta": 1000.0}},
         ),
