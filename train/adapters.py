@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--reason", default="", metavar="TEXT", help="do it although the gate did not pass it")
         for name, rule in Rules.model_fields.items():
             option = f"--{name.replace('_', '-')}"
-            command.add_argument(option, type=float, metavar="N", help=f"roll back by itself; {rule.default:g}")
+            kind = int if isinstance(rule.default, int) else float
+            command.add_argument(option, type=kind, metavar="N", help=f"roll back by itself; {rule.default:g}")
     rollback = commands.add_parser("rollback", help="take the canary out, else the promoted adapter")
     rollback.add_argument("model", metavar="MODEL")
     rollback.add_argument("--reason", default="by hand", metavar="TEXT")

@@ -124,3 +124,12 @@ def test_a_fault_of_the_settings_names_the_file_and_the_key(tmp_path: Path, text
     with pytest.raises(SettingsError, match=said) as raised:
         load_settings(str(file))
     assert str(raised.value).startswith(str(file))
+
+
+def test_what_must_be_kept_is_not_what_is_replayed_in_training() -> None:
+    folder = Path(__file__).parents[4] / "configs" / "train"
+    kept, replayed = (
+        {prompt.casefold() for prompt in prompts_of(str(folder / name))}
+        for name in ("retention-prompts.txt", "general-prompts.txt")
+    )
+    assert not kept & replayed

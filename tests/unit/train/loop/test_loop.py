@@ -15,7 +15,7 @@ from train.dataset.rows import Row
 from train.loop import command
 from train.loop.settings import load_settings
 from train.loop.state import STEPS, Round, State, read_state, write_state
-from train.loop.steps import ROWS, LoopFailed
+from train.loop.steps import ACTIONS, ROWS, LoopFailed
 
 ROOT = Path(__file__).parents[4]
 
@@ -74,7 +74,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.delenv("GROUPQWEN_DATABASE_URL", raising=False)
     found = Loop(tmp_path, capsys)
     for name in STEPS[1:]:
-        monkeypatch.setitem(command.ACTIONS, name, found.step(name))
+        monkeypatch.setitem(ACTIONS, name, found.step(name))
     return found
 
 
