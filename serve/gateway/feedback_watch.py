@@ -7,7 +7,7 @@ import asyncio
 import logging
 from datetime import datetime
 
-from serve.adapters.errors import AdapterMissing, RegistryError
+from serve.adapters.errors import RegistryError
 from serve.adapters.promotions import Pin, Promotions, Standing
 from serve.errors import Unavailable
 from serve.store import Ratings, Store
@@ -79,7 +79,7 @@ class FeedbackWatch:
             for name in sorted(names):
                 try:
                     manifest = registry.manifest(model, name)
-                except AdapterMissing:
+                except RegistryError:  # Withdrawn, or broken: it answers nobody.
                     continue
                 pin = Pin(name=name, version=manifest.version)
                 if pin not in standing.refused:

@@ -135,7 +135,7 @@ class ReplicaApp:
             if asked.adapter is None and self._variants.any:
                 watch = partial(self._variants.watched, chosen=chosen)
             if name is None:
-                told = asked.model_copy(update={"model": self._id})
+                told = asked.model_copy(update={"model": self._id}) if asked.adapter else asked
                 run = _Run(told, self._id, send, self._metrics.count, watch)
             else:
                 model = f"{self._id}:{name}"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.adapters.promotions import Promotions
+from serve.adapters.promotions import Pin, Promotions
 from serve.adapters.registry import Registry
 from serve.settings.environment import Environment
 from train.adapters import publish
@@ -174,17 +174,21 @@ def evaluate(work: Work) -> Json:
 def decide(work: Work) -> Json:
     """The evaluation into the registry, and a part of the requests for an adapter that passed."""
     manifest = publish(work.run)
-    weight = work.settings.canary.weight
-    if not work.round.done["evaluate"]["passed"] or not weight:
-        reason = "no canary is wanted" if not weight else "the gate did not pass it"
-        work.tell(f"{manifest.base.model}:{manifest.name} stays under its own name: {reason}")
+    promotions, settings = Promotions(Registry()), work.settings.canary
+    model, name = manifest.base.model, manifest.name
+    why_not = ""
+    if not work.round.done["evaluate"]["passed"]:
+        why_not = "the gate did not pass it"
+    elif not settings.weight:
+        why_not = "no canary is wanted"
+    elif Pin(name=name, version=manifest.version) in promotions.standing(model).refused:
+        why_not = "it was rolled back"  # This step was killed after it had made it the canary.
+    if why_not:
+        work.tell(f"{model}:{name} stays under its own name: {why_not}")
         return {"canary": 0.0}
-    promotions = Promotions(Registry())
-    standing = promotions.standing(manifest.base.model)
-    if standing.canary is None or standing.canary.name != manifest.name:
-        promotions.canary(manifest.base.model, manifest.name, weight, by="loop", rules=work.settings.canary.rules)
-    work.tell(f"{manifest.base.model}:{manifest.name} answers {weight:.0%} of the requests for the model")
-    return {"canary": weight}
+    promotions.canary(model, name, settings.weight, by="loop", rules=settings.rules)
+    work.tell(f"{model}:{name} answers {settings.weight:.0%} of the requests for the model")
+    return {"canary": settings.weight}
 
 
 #: What carries out each step.

@@ -12,6 +12,7 @@ from serve.settings.errors import SettingsError
 from train.dataset.rows import Message, Provenance, Row
 from train.evaluate.data import Question, names_in, prompts_of, questions_of
 from train.evaluate.measures import Sample, leaks_in
+from train.evaluate.served import Said, Served
 from train.evaluate.settings import Task, load_settings
 from train.evaluate.tasks import is_right, run_task
 
@@ -56,6 +57,28 @@ def test_both_are_asked_the_same_and_each_gets_its_share(tmp_path: Path) -> None
     result = run_task(made, questions_of(made), answer, None)
     assert asked == [["a?", "b?"]] * 2
     assert (result.base, result.tuned) == (0.5, 1.0)
+
+
+class Judge(Served):
+    """Says yes to what is marked as right."""
+
+    def answer(self, model: str, conversations: Any, max_tokens: int, **_: Any) -> list[Said]:
+        assert model == "wise"
+        texts = [one[-1]["content"] for one in conversations]
+        return [Said(" Yes." if "Answer to judge: right" in text else "No", [], [], True) for text in texts]
+
+
+def test_a_judge_is_asked_of_both_and_only_a_yes_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "a?", "reference": "{a}"}\n', encoding="utf-8")
+    made = task("judge", str(file), judge="wise")
+    result = run_task(
+        made,
+        questions_of(made),
+        lambda conversations, max_tokens, tuned: ["right {x}" if tuned else "wrong"],
+        Judge("http://127.0.0.1:1"),
+    )
+    assert (result.base, result.tuned) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
