@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve.settings.base import Settings
-from serve.settings.errors import SettingsError, fault_lines
 from serve.settings.suggest import require_distinct
-from serve.settings.yaml_file import load_yaml
+from serve.settings.yaml_file import settings_in
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -129,20 +127,7 @@ def load_settings(path: str) -> EvaluationSettings:
     Raises:
         SettingsError: one line for each fault, each naming the key.
     """
-    try:
-        raw = load_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise SettingsError(f"{path}: must be a mapping of settings")
-    try:
-        return anchored(EvaluationSettings.model_validate(raw), Path(path).resolve().parent)
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {line}" for line in fault_lines(error, EvaluationSettings))) from None
+    return anchored(settings_in(path, EvaluationSettings), Path(path).resolve().parent)
 
 
 def anchored(settings: EvaluationSettings, folder: Path) -> EvaluationSettings:

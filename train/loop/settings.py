@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from serve.adapters.promotions import Rules
 from serve.settings.base import Settings
-from serve.settings.errors import SettingsError, fault_lines
 from serve.settings.model import ModelId
-from serve.settings.yaml_file import load_yaml
+from serve.settings.yaml_file import settings_in
 from train.dataset.exports.group import FeedbackFilter
 
 Text = Annotated[str, Field(min_length=1)]
@@ -86,16 +84,7 @@ def load_settings(path: str) -> LoopSettings:
     Raises:
         SettingsError: one line for each fault, each naming the key.
     """
-    try:
-        raw = load_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        settings = LoopSettings.model_validate(raw)
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {line}" for line in fault_lines(error, LoopSettings))) from None
+    settings = settings_in(path, LoopSettings)
     here = Path(path).resolve().parent
     paths: dict[str, Any] = {
         name: str(here / Path(getattr(settings, name)).expanduser())
