@@ -16,10 +16,13 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.adapters.promotions import Promotions
+from serve.adapters.registry import Registry
 from serve.cluster import ModelApplication
 from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.files import Files
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
@@ -162,6 +165,7 @@ class Group:
     usage: UsageLedger
     metrics: GatewayMetrics
     waking: Waking
+    feedback_watch: FeedbackWatch
     applications: dict[str, ModelApplication]
     sleep: Sleep
 
@@ -221,6 +225,7 @@ async def group(
     sleep = Sleep(applications)
     members = Members(transport, internal, 60.0, find, sleep.ask_ledgers)
     waking = Waking(members, transport, internal, sleep.wake)
+    feedback_watch = FeedbackWatch(store, Promotions(Registry(folder / "registry")))
     usage, limits, metrics = UsageLedger(store), RateLimits(), GatewayMetrics()
     inference = Inference(
         members,
@@ -231,6 +236,7 @@ async def group(
         limits,
         metrics,
         waking,
+        feedback_watch,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
     keeper = Keeper(store, Contents(folder / "files"))
@@ -253,6 +259,7 @@ async def group(
             usage,
             metrics,
             waking,
+            feedback_watch,
             applications,
             sleep,
         )
