@@ -42,6 +42,8 @@ class Environment:
         models_dir: where weights lie (``GROUPQWEN_MODELS_DIR``).
         adapters_dir: the adapter registry, a folder that every node sees (``GROUPQWEN_ADAPTERS_DIR``).
         files_dir: contents of uploaded files, a folder that every gateway sees (``GROUPQWEN_FILES_DIR``).
+        runs: where folders of training runs lie, a folder that every node sees or an address of an object store
+            (``GROUPQWEN_RUNS``).
         database_url: the store (``GROUPQWEN_DATABASE_URL``); a SQLite file in ``home`` by default.
         internal_token: what the gateway shows to model replicas (``GROUPQWEN_INTERNAL_TOKEN``); empty when unset.
         hub_endpoint: the model hub's address (``HF_ENDPOINT``).
@@ -54,6 +56,7 @@ class Environment:
     models_dir: Path
     adapters_dir: Path
     files_dir: Path
+    runs: str
     database_url: str = field(repr=False)
     internal_token: str = field(repr=False)
     hub_endpoint: str
@@ -81,6 +84,7 @@ class Environment:
             models_dir=models,
             adapters_dir=Path(env.get("GROUPQWEN_ADAPTERS_DIR") or home / "adapters").expanduser(),
             files_dir=Path(env.get("GROUPQWEN_FILES_DIR") or home / "files").expanduser(),
+            runs=env.get("GROUPQWEN_RUNS") or str(home / "runs"),
             database_url=env.get("GROUPQWEN_DATABASE_URL") or f"sqlite:///{home / 'groupqwen.db'}",
             internal_token=env.get("GROUPQWEN_INTERNAL_TOKEN", ""),
             hub_endpoint=endpoint.rstrip("/"),
