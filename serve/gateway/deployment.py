@@ -16,6 +16,7 @@ from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
 from serve.gateway.files import Files
+from serve.gateway.fine_tuning import FineTuningJobs, Runner
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.keeper import Keeper
@@ -76,6 +77,8 @@ class Gateway:
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
+        self._runner = Runner(self._store, self._keeper, self._members, behaviour.fine_tuning)
+        self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, str(environment.home / "runs"))
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._inference = Inference(
             self._members,
@@ -91,6 +94,7 @@ class Gateway:
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
         self._keeper.start()
+        self._runner.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
@@ -101,6 +105,7 @@ class Gateway:
             Models(self._members),
             Conversations(self._store),
             self._files,
+            self._fine_tuning,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -128,6 +133,7 @@ class Gateway:
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
         self._files.limits = wanted.files
+        self._runner.settings = wanted.fine_tuning
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):
@@ -146,6 +152,7 @@ class Gateway:
             self._waking.close()
             self._reports.cancel()
             self._files.close()
+            await self._runner.close()
             await self._keeper.close()
             await self._members.close()
             await self._transport.close()

@@ -1,4 +1,4 @@
-"""The database: stored conversations, feedback on them, files, jobs, API keys and usage. Knows nothing of Ray or HTTP."""
+"""The database: stored conversations, feedback on them, files, jobs, keys and usage. Knows nothing of Ray or HTTP."""
 
 from serve.store.records import (
     Conversation,

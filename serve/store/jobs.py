@@ -14,7 +14,7 @@ from serve.errors import InvalidRequest, NotFound
 from serve.store.database import Database
 from serve.store.locks import lock_tenant
 from serve.store.pages import check_page, read_page
-from serve.store.records import FineTuningJob, JobEvent, Page
+from serve.store.records import FineTuningJob, JobEvent, Level, Page
 from serve.store.tables import FineTuningEventRow, FineTuningJobRow
 from serve.store.values import checked_metadata, clean_json
 
@@ -128,7 +128,10 @@ class Jobs:
         return await self._database.read(lambda session: tuple(map(_job_of, session.scalars(query))))
 
     async def change(
-        self, before: FineTuningJob, *events: JobEvent, **values: Any  # noqa: ANN401 - fields of a job
+        self,
+        before: FineTuningJob,
+        *events: JobEvent,
+        **values: Any,  # noqa: ANN401 - fields of a job
     ) -> FineTuningJob | None:
         """Change fields of a job and add to what happened to it, both or neither; the job as it is then.
 
@@ -155,29 +158,42 @@ class Jobs:
         *,
         limit: int = 20,
         after: int | None = None,
-        kind: str | None = None,
-        steps: Collection[int] | None = None,
     ) -> Page[JobEvent]:
         """A page of what happened to a job, newest first.
 
         Args:
             limit: most to return, from 1 to 100.
             after: the position of the last one of the page before; none for the first page.
-            kind: only those of this kind.
-            steps: only those of these steps.
 
         Raises:
             InvalidRequest: ``limit`` is not one of those.
             NotFound: as ``get``.
         """
+        return await self._page(_events_of(id), id, tenant, limit, after)
+
+    async def checkpoints(
+        self, id: str, tenant: str, steps: Collection[int], *, limit: int = 10, after: int | None = None
+    ) -> Page[JobEvent]:
+        """A page of the events that tell of a job's checkpoints, newest first; the last one of each step.
+
+        Args:
+            steps: only those of these steps.
+            limit, after: as ``events``.
+
+        Raises:
+            As ``events``.
+        """
+        row = FineTuningEventRow
+        last = select(func.max(row.position)).where(row.job_id == id, row.kind == "checkpoint", row.step.in_(steps))
+        query = _events_of(id).where(row.position.in_(last.group_by(row.step)))
+        return await self._page(query, id, tenant, limit, after)
+
+    async def _page(
+        self, query: Select[FineTuningEventRow], id: str, tenant: str, limit: int, after: int | None
+    ) -> Page[JobEvent]:
         check_page(limit, MAX_PAGE, "desc")
-        query = _events_of(id)
         if after is not None:
             query = query.where(FineTuningEventRow.position < after)
-        if kind is not None:
-            query = query.where(FineTuningEventRow.kind == kind)
-        if steps is not None:
-            query = query.where(FineTuningEventRow.step.in_(steps))
 
         def work(session: Session) -> Page[JobEvent]:
             _found(session, id, tenant)
@@ -209,9 +225,7 @@ def _made_before(session: Session, job: FineTuningJob) -> FineTuningJob | None:
 
 
 def _found(session: Session, id: str, tenant: str) -> FineTuningJobRow:
-    row = session.scalar(
-        select(FineTuningJobRow).where(FineTuningJobRow.id == id, FineTuningJobRow.tenant == tenant)
-    )
+    row = session.scalar(select(FineTuningJobRow).where(FineTuningJobRow.id == id, FineTuningJobRow.tenant == tenant))
     if row is None:
         raise not_found(id)
     return row
@@ -219,9 +233,7 @@ def _found(session: Session, id: str, tenant: str) -> FineTuningJobRow:
 
 def _events_of(id: str) -> Select[FineTuningEventRow]:
     return (
-        select(FineTuningEventRow)
-        .where(FineTuningEventRow.job_id == id)
-        .order_by(FineTuningEventRow.position.desc())
+        select(FineTuningEventRow).where(FineTuningEventRow.job_id == id).order_by(FineTuningEventRow.position.desc())
     )
 
 
@@ -242,7 +254,8 @@ def _event_rows(job_id: str, last: int, events: Sequence[JobEvent]) -> list[Fine
 
 
 def _event_of(row: FineTuningEventRow) -> JobEvent:
-    return JobEvent(row.at, row.message, row.level, row.kind, row.step, row.data, row.position)  # type: ignore[arg-type]
+    level = cast(Level, row.level)
+    return JobEvent(row.at, row.message, level, row.kind, row.step, row.data, row.position)
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:

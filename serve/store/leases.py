@@ -20,7 +20,7 @@ class Leases:
         self._database = database
 
     async def take(self, name: str, holder: str, seconds: float) -> bool:
-        """Take a lease that is free, or go on holding it for another ``seconds``; false where somebody else has it."""
+        """Take a lease that is free, or go on holding it, for ``seconds``; false where somebody else has it."""
 
         def work(session: Session) -> bool:
             now = _now(session)
@@ -43,5 +43,6 @@ class Leases:
 def _now(session: Session) -> datetime:
     """The time by one clock for all: processes with the same SQLite file share a machine, others a server."""
     if session.get_bind().dialect.name == "postgresql":
-        return session.execute(select(func.clock_timestamp())).scalar_one()
+        now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+        return now
     return utc_now()

@@ -145,6 +145,7 @@ class FileRoom:
     bytes: int
 
 
+Level = Literal["info", "warning", "error"]
 #: OpenAI's states of a fine-tuning job, and ``paused``.
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
@@ -163,10 +164,10 @@ class FineTuningJob:
         queued_at: since when it has its place in the queue; none before it was validated.
         error: OpenAI's ``code``, ``message`` and ``param`` of a job that failed.
         plan: what its validation found out: what it needs of a node, and its whole recipe.
-        progress: how far it is, by its last measurement.
+        progress: the state and the last measurement of this attempt, as its events say them.
         wanted: what was asked for and has not come about yet.
         attempt: how often it was started. restarts: how often of these because it was lost.
-        submitted: whether Ray has been given this attempt. started: whether this attempt has its resources.
+        submitted: whether Ray has been given this attempt.
         indexed: the last event of the run's folder that was taken into the database.
         revision: counts changes; a change is made to the revision that was read, or not at all.
     """
@@ -192,12 +193,11 @@ class FineTuningJob:
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None
     plan: dict[str, Any] | None = None
-    progress: dict[str, Any] | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
     wanted: Literal["pause", "cancel"] | None = None
     attempt: int = 0
     restarts: int = 0
     submitted: bool = False
-    started: bool = False
     indexed: int = 0
     revision: int = 0
 
@@ -222,7 +222,7 @@ class JobEvent:
 
     at: datetime
     message: str
-    level: Literal["info", "warning", "error"] = "info"
+    level: Level = "info"
     kind: str = "message"
     step: int | None = None
     data: dict[str, Any] = field(default_factory=dict)

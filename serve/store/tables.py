@@ -200,12 +200,11 @@ class FineTuningJobRow(Base):
     fine_tuned_model: Mapped[str | None]
     trained_tokens: Mapped[int | None] = mapped_column(sa.BigInteger)
     plan: Mapped[dict[str, Any] | None]
-    progress: Mapped[dict[str, Any] | None]
+    progress: Mapped[dict[str, Any]]
     wanted: Mapped[str | None]
     attempt: Mapped[int]
     restarts: Mapped[int]
     submitted: Mapped[bool]
-    started: Mapped[bool]
     indexed: Mapped[int] = mapped_column(sa.BigInteger)
     revision: Mapped[int]
 

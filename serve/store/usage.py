@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

@@ -21,6 +21,7 @@ from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
 from serve.gateway.files import Files
+from serve.gateway.fine_tuning import FineTuningJobs, Runner
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.keeper import Keeper
@@ -158,6 +159,7 @@ class Group:
     store: Store
     files: Files
     keeper: Keeper
+    runner: Runner
     inference: Inference
     usage: UsageLedger
     metrics: GatewayMetrics
@@ -175,6 +177,7 @@ class Group:
         """Take new behaviour, as a deployment does."""
         wanted = GatewayUserConfig.model_validate(user_config)
         self.files.limits = wanted.files
+        self.runner.settings = wanted.fine_tuning
         self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
@@ -236,7 +239,9 @@ async def group(
     keeper = Keeper(store, Contents(folder / "files"))
     files = Files(store, keeper, behaviour.files)
     health = Health(members, store, metrics)
-    parts = Parts(inference, Models(members), Conversations(store), files, health, _reference())
+    runner = Runner(store, keeper, members, behaviour.fine_tuning)
+    jobs = FineTuningJobs(store, members, runner, str(folder / "runs"))
+    parts = Parts(inference, Models(members), Conversations(store), files, jobs, health, _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
@@ -249,6 +254,7 @@ async def group(
             store,
             files,
             keeper,
+            runner,
             inference,
             usage,
             metrics,
@@ -258,6 +264,7 @@ async def group(
         )
     finally:
         files.close()
+        await runner.close()
         await keeper.close()
         await members.close()
         await usage.close()

@@ -38,23 +38,18 @@ def upgrade() -> None:
         sa.Column("fine_tuned_model", TEXT, nullable=True),
         sa.Column("trained_tokens", sa.BigInteger(), nullable=True),
         sa.Column("plan", sa.JSON(), nullable=True),
-        sa.Column("progress", sa.JSON(), nullable=True),
+        sa.Column("progress", sa.JSON(), nullable=False),
         sa.Column("wanted", TEXT, nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("restarts", sa.Integer(), nullable=False),
         sa.Column("submitted", sa.Boolean(), nullable=False),
-        sa.Column("started", sa.Boolean(), nullable=False),
         sa.Column("indexed", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_fine_tuning_jobs"),
         sa.UniqueConstraint("tenant", "idempotency_key", name="uq_fine_tuning_jobs_tenant_idempotency_key"),
     )
-    op.create_index(
-        "ix_fine_tuning_jobs_tenant_created_at_id", "fine_tuning_jobs", ["tenant", "created_at", "id"]
-    )
-    op.create_index(
-        "ix_fine_tuning_jobs_status_created_at_id", "fine_tuning_jobs", ["status", "created_at", "id"]
-    )
+    op.create_index("ix_fine_tuning_jobs_tenant_created_at_id", "fine_tuning_jobs", ["tenant", "created_at", "id"])
+    op.create_index("ix_fine_tuning_jobs_status_created_at_id", "fine_tuning_jobs", ["status", "created_at", "id"])
     op.create_table(
         "fine_tuning_events",
         sa.Column("job_id", TEXT, nullable=False),
