@@ -15,7 +15,7 @@ from serve.store.database import Database
 from serve.store.locks import lock_tenant
 from serve.store.pages import check_page, read_page
 from serve.store.records import FineTuningJob, JobEvent, Level, Page
-from serve.store.tables import FineTuningEventRow, FineTuningJobRow
+from serve.store.tables import FineTuningEventRow, FineTuningJobRow, FineTuningMetadataRow
 from serve.store.values import checked_metadata, clean_json
 
 MAX_PAGE = 100
@@ -103,7 +103,8 @@ class Jobs:
         check_page(limit, MAX_PAGE, "desc")
         query = select(FineTuningJobRow).where(FineTuningJobRow.tenant == tenant)
         for key, value in (metadata or {}).items():
-            query = query.where(FineTuningJobRow.pairs[key].as_string() == value)
+            pair = (FineTuningMetadataRow.key == key) & (FineTuningMetadataRow.value == value)
+            query = query.where(FineTuningJobRow.pairs.any(pair))
         return await self._database.read(
             lambda session: read_page(
                 session,
@@ -133,12 +134,12 @@ class Jobs:
         *events: JobEvent,
         **values: Any,  # noqa: ANN401 - fields of a job
     ) -> FineTuningJob | None:
-        """Change fields of a job and add to what happened to it, both or neither; the job as it is then.
+        """Change columns of a job and add to what happened to it, both or neither; the job as it is then.
 
         None where the job has been changed since ``before`` was read: look at it again.
         """
         row = FineTuningJobRow
-        wanted = {**_columns(values), "revision": before.revision + 1}
+        wanted = {**values, "revision": before.revision + 1}
 
         def work(session: Session) -> FineTuningJob | None:
             statement = update(row).where(row.id == before.id, row.revision == before.revision).values(wanted)
@@ -258,17 +259,15 @@ def _event_of(row: FineTuningEventRow) -> JobEvent:
     return JobEvent(row.at, row.message, level, row.kind, row.step, row.data, row.position)
 
 
-def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a job as columns: the attribute ``metadata`` belongs to SQLAlchemy."""
-    return {("pairs" if name == "metadata" else name): value for name, value in values.items()}
-
-
 def _to_row(job: FineTuningJob) -> FineTuningJobRow:
-    return FineTuningJobRow(**_columns({name: getattr(job, name) for name in _FIELDS}))
+    pairs = [FineTuningMetadataRow(key=key, value=value) for key, value in job.metadata.items()]
+    return FineTuningJobRow(pairs=pairs, **{name: getattr(job, name) for name in _FIELDS})
 
 
 def _job_of(row: FineTuningJobRow) -> FineTuningJob:
-    return FineTuningJob(**{name: getattr(row, "pairs" if name == "metadata" else name) for name in _FIELDS})
+    metadata = {pair.key: pair.value for pair in row.pairs}
+    return FineTuningJob(metadata=metadata, **{name: getattr(row, name) for name in _FIELDS})
 
 
-_FIELDS = tuple(field.name for field in fields(FineTuningJob))
+#: A job's fields that are columns; metadata has a table of its own, and stays as it was at the beginning.
+_FIELDS = tuple(field.name for field in fields(FineTuningJob) if field.name != "metadata")

@@ -191,7 +191,6 @@ class FineTuningJobRow(Base):
     suffix: Mapped[str | None]
     seed: Mapped[int] = mapped_column(sa.BigInteger)
     method: Mapped[dict[str, Any]]
-    pairs: Mapped[dict[str, Any]]
     fingerprint: Mapped[str]
     idempotency_key: Mapped[str | None]
     queued_at: Mapped[datetime | None]
@@ -207,6 +206,20 @@ class FineTuningJobRow(Base):
     submitted: Mapped[bool]
     indexed: Mapped[int] = mapped_column(sa.BigInteger)
     revision: Mapped[int]
+    pairs: Mapped[list[FineTuningMetadataRow]] = relationship(
+        order_by="FineTuningMetadataRow.key", lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class FineTuningMetadataRow(Base):
+    """One pair of a job's metadata, as ``MetadataRow`` is of a conversation's."""
+
+    __tablename__ = "fine_tuning_metadata"
+    __table_args__ = (Index(None, "key", "value"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey(FineTuningJobRow.id, ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
 
 
 class FineTuningEventRow(Base):

@@ -102,7 +102,8 @@ class Validation:
         if not could_have_room(capacity, bundles_of(job)):
             has = beside_serving(capacity)
             raise InvalidRequest(
-                f"The job takes {needs_of(job)}; beside the least that serving takes, the nodes have {has.get('CPU', 0):g} CPU and {has.get('GPU', 0):g} GPU.",
+                f"The job takes {needs_of(job)}; beside the least that serving takes, the nodes have"
+                f" {has.get('CPU', 0):g} CPU and {has.get('GPU', 0):g} GPU.",
                 code="not_enough_resources",
             )
         if plan["bytes"] is None or plan["gpus"]:

@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("suffix", TEXT, nullable=True),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("method", sa.JSON(), nullable=False),
-        sa.Column("pairs", sa.JSON(), nullable=False),
         sa.Column("fingerprint", TEXT, nullable=False),
         sa.Column("idempotency_key", TEXT, nullable=True),
         sa.Column("queued_at", TIME, nullable=True),
@@ -50,6 +49,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_fine_tuning_jobs_tenant_created_at_id", "fine_tuning_jobs", ["tenant", "created_at", "id"])
     op.create_index("ix_fine_tuning_jobs_status_created_at_id", "fine_tuning_jobs", ["status", "created_at", "id"])
+    op.create_table(
+        "fine_tuning_metadata",
+        sa.Column("job_id", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "key", name="pk_fine_tuning_metadata"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["fine_tuning_jobs.id"], name="fk_fine_tuning_metadata_job_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_fine_tuning_metadata_key_value", "fine_tuning_metadata", ["key", "value"])
     op.create_table(
         "fine_tuning_events",
         sa.Column("job_id", TEXT, nullable=False),
@@ -78,4 +88,5 @@ def downgrade() -> None:
     """Drop the tables; the runs stay in their folders, and what runs goes on without being followed."""
     op.drop_table("leases")
     op.drop_table("fine_tuning_events")
+    op.drop_table("fine_tuning_metadata")
     op.drop_table("fine_tuning_jobs")
