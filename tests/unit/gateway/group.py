@@ -16,12 +16,13 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.cluster import ModelApplication
+from serve.cluster import ModelApplication, capacity
 from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
 from serve.gateway.files import Files
 from serve.gateway.fine_tuning import FineTuningJobs, Runner
+from serve.gateway.fine_tuning.validation import AskCapacity
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.keeper import Keeper
@@ -43,6 +44,7 @@ from serve.settings.gateway import GatewayUserConfig
 from serve.store import Store
 from serve.store.contents import Contents
 from tests.unit.replica.models import TOKEN, replica
+from train.jobs import RayJobs
 
 Json = dict[str, Any]
 CHAT = "/v1/chat/completions"
@@ -209,6 +211,8 @@ async def group(
     key_required: bool = False,
     allowed_origins: tuple[str, ...] = (),
     access_log: bool = True,
+    ray_jobs: RayJobs | None = None,
+    ask_capacity: AskCapacity = capacity,
     **user_config: Any,
 ) -> AsyncIterator[Group]:
     """A gateway over one replica of each handler, put together as ``serve.gateway.deployment`` does it."""
@@ -239,7 +243,7 @@ async def group(
     keeper = Keeper(store, Contents(folder / "files"))
     files = Files(store, keeper, behaviour.files)
     health = Health(members, store, metrics)
-    runner = Runner(store, keeper, members, behaviour.fine_tuning)
+    runner = Runner(store, keeper, members, behaviour.fine_tuning, ray_jobs=ray_jobs, ask_capacity=ask_capacity)
     jobs = FineTuningJobs(store, members, runner, str(folder / "runs"))
     parts = Parts(inference, Models(members), Conversations(store), files, jobs, health, _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
