@@ -151,10 +151,20 @@ class CheckpointSettings(Settings):
 
 
 class Resources(Settings):
-    """What each worker takes of the cluster."""
+    """What each worker takes of the cluster.
+
+    Attributes:
+        threads: that it computes with; as many as ``cpus`` where it is not set.
+    """
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
     gpus: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def compute_threads(self) -> int:
+        """How many threads a worker computes with."""
+        return self.threads or max(1, round(self.cpus))
 
 
 class Tracking(Settings):

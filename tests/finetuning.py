@@ -1,0 +1,81 @@
+"""What tests of training share: a model of a few thousand numbers, conversations for it, and recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.unit.train.dataset.formats.models import CHATML, chat
+from train.finetune.recipe import Recipe
+
+Json = dict[str, Any]
+
+
+def tiny_checkpoint(folder: Path) -> Path:
+    """A Llama of random numbers with a tokenizer of bytes, as a checkpoint."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = chat(CHATML).tokenizer
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_chats(path: Path, count: int = 24) -> Path:
+    """Conversations in OpenAI's form, no two of them alike."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"What is the number of house {place}?"},
+                {"role": "assistant", "content": f"It is {place * 7 % 23}."},
+            ]
+        }
+        for place in range(count)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_pairs(path: Path, count: int = 12) -> Path:
+    """Pairs of a better and a worse answer in OpenAI's form."""
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"Is {place} a number?"}]},
+            "preferred_output": [{"role": "assistant", "content": f"Yes, {place} is."}],
+            "non_preferred_output": [{"role": "assistant", "content": "No idea."}],
+        }
+        for place in range(count)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def recipe(base: Path, train: Path, **changes: Any) -> Recipe:
+    """A recipe for the tiny model; ``changes`` take the place of its settings."""
+    body: Json = {
+        "model": {"id": "tiny", "base": str(base)},
+        "lora": {"rank": 4, "alpha": 8},
+        "data": {"train": [str(train)]},
+        "schedule": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+        "max_length": 256,
+        "seed": 5,
+        "checkpoint": {"every": 3, "keep": 2},
+        "retries": 1,
+    }
+    for name, value in changes.items():
+        body[name] = {**body[name], **value} if isinstance(body.get(name), dict) else value
+    return Recipe.model_validate(body)

@@ -1,0 +1,106 @@
+"""TRL's trainers, set up as a recipe says, on data that is in tokens already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from train.dataset.formats import Prepared
+from train.finetune.recipe import Recipe
+from train.worker.batches import Batches, load_rows
+from train.worker.tunable import Tunable
+
+
+class PairTrainer(DPOTrainer):  # type: ignore[misc]
+    """DPO on pairs that are in tokens already, with our own borders of prompt and answer."""
+
+    def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        return dataset
+
+
+def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path, watch: TrainerCallback) -> Any:  # noqa: ANN401
+    """The trainer of one worker.
+
+    Args:
+        data: prepared, and on this node.
+        scratch: where checkpoints are written, for ``watch`` to take over.
+    """
+    rows = {split: load_rows(path, recipe.objective) for split, path in data.splits.items()}
+    given = {
+        "model": tunable.model,
+        "processing_class": tunable.tokenizer,
+        "train_dataset": rows["train"],
+        "eval_dataset": rows.get("validation"),
+        "callbacks": [watch],
+    }
+    settings = _settings(recipe, scratch)
+    if recipe.objective == "dpo":
+        trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
+    else:
+        args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+        batches = Batches(tunable.tokenizer.pad_token_id, recipe.packing)
+        trainer = SFTTrainer(args=args, data_collator=batches, **given)
+    for quiet in ("PrinterCallback", "ProgressCallback"):
+        _remove(trainer, quiet)
+    return trainer
+
+
+def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
+    """What both kinds of trainers are told. Logs, evaluations and checkpoints are the callback's to ask for."""
+    import torch
+
+    schedule = recipe.schedule
+    on_gpu = torch.cuda.is_available()
+    half = _half(recipe, on_gpu)
+    return {
+        "output_dir": str(scratch),
+        "per_device_train_batch_size": recipe.micro_batch,
+        "per_device_eval_batch_size": recipe.micro_batch,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "num_train_epochs": schedule.epochs,
+        "max_steps": schedule.max_steps or -1,
+        "learning_rate": schedule.learning_rate,
+        "lr_scheduler_type": schedule.scheduler,
+        # Below 1, it is a share of the steps.
+        "warmup_steps": min(schedule.warmup, 0.999999),
+        "weight_decay": schedule.weight_decay,
+        "max_grad_norm": schedule.max_grad_norm,
+        "optim": "adamw_8bit" if recipe.method == "qlora" else "adamw_torch",
+        "seed": recipe.seed % 2**32,
+        "data_seed": recipe.seed % 2**32,
+        "bf16": half == "bfloat16",
+        "fp16": half == "float16",
+        "use_cpu": not on_gpu,
+        "gradient_checkpointing": False,
+        "ddp_find_unused_parameters": False,
+        "dataloader_pin_memory": on_gpu,
+        "remove_unused_columns": False,
+        "prediction_loss_only": True,
+        "include_num_input_tokens_seen": "non_padding",
+        "logging_strategy": "no",
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _half(recipe: Recipe, on_gpu: bool) -> str | None:
+    """The type of 16 bits that is computed in, if any: on processors only where the recipe says so."""
+    import torch
+
+    if recipe.precision != "auto":
+        return None if recipe.precision == "float32" else recipe.precision
+    if not on_gpu:
+        return None
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _remove(trainer: Any, name: str) -> None:  # noqa: ANN401
+    """Take a callback away that writes to the terminal: what it tells is in the events."""
+    for callback in list(trainer.callback_handler.callbacks):
+        if type(callback).__name__ == name:
+            trainer.remove_callback(callback)

@@ -1,0 +1,150 @@
+"""The model that is trained: by Unsloth, or by PEFT alone where Unsloth cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from train.finetune.recipe import Recipe
+
+Engine = Literal["unsloth", "peft"]
+
+
+class EngineRefused(Exception):
+    """The recipe insists on Unsloth, and Unsloth cannot do it; the message is one line and says why."""
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """A model with its tokenizer.
+
+    Attributes:
+        engine: what it was loaded with.
+        trained: how many of its numbers are trained.
+    """
+
+    model: Any
+    tokenizer: Any
+    engine: Engine
+    trained: int
+
+
+def load_tunable(recipe: Recipe, base: Path, tell: Callable[[str], None]) -> Tunable:
+    """Load the checkpoint ``base`` and put on it what is trained.
+
+    Args:
+        tell: is told where Unsloth refuses, and why.
+
+    Raises:
+        EngineRefused: the recipe insists on Unsloth.
+    """
+    if recipe.engine == "peft":
+        return _by_peft(recipe, base)
+    refused = _refused(recipe)
+    if refused is None:
+        try:
+            return _by_unsloth(recipe, base)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the model may do without Unsloth
+            refused = next(iter(str(failure).splitlines()), type(failure).__name__)
+    if recipe.engine == "unsloth":
+        raise EngineRefused(f"Unsloth cannot train this model: {refused}")
+    tell(f"trained by PEFT without Unsloth, which is slower on GPUs and takes more memory: {refused}")
+    return _by_peft(recipe, base)
+
+
+def _refused(recipe: Recipe) -> str | None:
+    """Why Unsloth is not asked at all; none where it is."""
+    import torch
+
+    if recipe.objective == "dpo" and not torch.cuda.is_available():
+        return "its CPU backend learns from answers only, not from pairs"
+    try:
+        # Before transformers and trl are used: it changes them.
+        import unsloth  # noqa: F401
+    except Exception as failure:  # noqa: BLE001 - it raises what it likes where it does not run
+        return f"it cannot be imported: {next(iter(str(failure).splitlines()), type(failure).__name__)}"
+    return None
+
+
+def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:
+    import torch
+    from unsloth import FastLanguageModel
+
+    saves_memory = "unsloth" if torch.cuda.is_available() else False
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=str(base),
+        max_seq_length=recipe.max_length,
+        dtype=_dtype(recipe),
+        load_in_4bit=recipe.method == "qlora",
+        full_finetuning=recipe.method == "full",
+        use_gradient_checkpointing=saves_memory,
+        local_files_only=True,
+    )
+    if recipe.method != "full":
+        model = FastLanguageModel.get_peft_model(
+            model,
+            r=recipe.lora.rank,
+            lora_alpha=recipe.lora.alpha,
+            lora_dropout=recipe.lora.dropout,
+            target_modules=recipe.lora.target_modules,
+            bias="none",
+            random_state=_seed(recipe),
+            use_gradient_checkpointing=saves_memory,
+        )
+    return _tunable(model, tokenizer, "unsloth")
+
+
+def _by_peft(recipe: Recipe, base: Path) -> Tunable:
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+
+    set_seed(_seed(recipe))
+    options: dict[str, Any] = {"dtype": _dtype(recipe), "local_files_only": True}
+    if recipe.method == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
+        )
+    model = AutoModelForCausalLM.from_pretrained(base, **options)
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    model.config.use_cache = False
+    if recipe.method == "qlora":
+        model = prepare_model_for_kbit_training(model)
+    if recipe.method != "full":
+        lora = LoraConfig(
+            r=recipe.lora.rank,
+            lora_alpha=recipe.lora.alpha,
+            lora_dropout=recipe.lora.dropout,
+            target_modules=recipe.lora.target_modules,
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, lora)
+    return _tunable(model, tokenizer, "peft")
+
+
+def _tunable(model: Any, tokenizer: Any, engine: Engine) -> Tunable:  # noqa: ANN401
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return Tunable(model, tokenizer, engine, trained)
+
+
+def _dtype(recipe: Recipe) -> Any:  # noqa: ANN401
+    """The type of the weights: on a GPU what it computes in, elsewhere and for all weights float32."""
+    import torch
+
+    if not torch.cuda.is_available() or (recipe.method == "full" and recipe.precision != "bfloat16"):
+        return torch.float32
+    if recipe.precision == "auto":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return getattr(torch, recipe.precision)
+
+
+def _seed(recipe: Recipe) -> int:
+    """The recipe's seed as numpy takes one."""
+    return recipe.seed % 2**32
