@@ -15,6 +15,7 @@ from typing import Literal
 import requests
 from ray.job_submission import JobSubmissionClient
 
+from train.checkpoints import Checkpoints
 from train.events import Event, read_events
 from train.run_folder import CONTROL, RESULT, Json, RunFolder, StorageError
 
@@ -31,6 +32,7 @@ __all__ = [
     "FILES",
     "RECIPE",
     "RESULT",
+    "Checkpoints",
     "Event",
     "Json",
     "JobsUnreachable",
@@ -39,7 +41,6 @@ __all__ = [
     "RunFolder",
     "StorageError",
     "command_of",
-    "kept_checkpoints",
     "kept_log",
     "keep_log",
     "pause",
@@ -164,17 +165,6 @@ def pause(run: RunFolder) -> None:
         StorageError
     """
     run.write_json(CONTROL, {"wanted": "pause"})
-
-
-def kept_checkpoints(run: RunFolder) -> set[int]:
-    """The steps of the checkpoints that are still there, whole.
-
-    Raises:
-        StorageError
-    """
-    folder = "checkpoints"
-    steps = {int(name) for name in run.names(folder) if name.isdecimal()}
-    return {step for step in steps if "manifest.json" in run.names(f"{folder}/{step}")}
 
 
 def keep_log(run: RunFolder, attempt: int, text: str) -> None:

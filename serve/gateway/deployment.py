@@ -78,7 +78,7 @@ class Gateway:
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
         self._runner = Runner(self._store, self._keeper, self._members, behaviour.fine_tuning)
-        self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, str(environment.home / "runs"))
+        self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, environment.runs)
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._inference = Inference(
             self._members,

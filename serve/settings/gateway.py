@@ -83,7 +83,7 @@ class FineTuning(Settings):
     Attributes:
         recipes: id of a model -> the recipe that it is tuned by, a file that the gateway's node has; a relative path
             begins in the folder that the package ``train`` is in. Models that are not named here cannot be tuned.
-        storage: the folder of the runs, which every node sees; none means ``runs`` in ``GROUPQWEN_HOME``.
+        storage: the folder of the runs, which every node sees; by default ``GROUPQWEN_RUNS``, where that is a folder.
         unfinished_jobs: most jobs of one caller that wait, run or are paused.
     """
 

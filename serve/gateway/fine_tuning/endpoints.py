@@ -37,7 +37,7 @@ from serve.protocol.http import header, read_body, send_bytes, send_json
 from serve.protocol.validation import parse_json, parse_request
 from serve.store import FineTuningJob, JobEvent, Store
 from serve.store.records import utc_now
-from train.jobs import JobsUnreachable, RunFolder, StorageError, kept_checkpoints, kept_log
+from train.jobs import Checkpoints, JobsUnreachable, RunFolder, StorageError, kept_log
 
 BODY_BYTES = 256 * 1024
 _MAX_IDEMPOTENCY_KEY = 255
@@ -115,7 +115,7 @@ class FineTuningJobs:
         query = parse_request(CheckpointQuery, query_of(scope)[0])
         after = None if query.after is None else position_of(job, query.after, "ftckpt")
         try:
-            steps = await asyncio.to_thread(kept_checkpoints, RunFolder.of(job.run))
+            steps = await asyncio.to_thread(Checkpoints(RunFolder.of(job.run)).steps)
         except StorageError as error:
             raise _unreadable(error) from error
         page = await self._jobs.checkpoints(job.id, job.tenant, steps, limit=query.limit, after=after)
@@ -146,6 +146,8 @@ class FineTuningJobs:
         number = secrets.token_hex(12)
         method = asked.wanted_method
         storage = self._runner.settings.storage or self._storage
+        if "://" in storage:
+            raise Unavailable("Jobs need a folder for their runs; see fine_tuning.storage.", code="no_run_folder")
         return FineTuningJob(
             id=f"ftjob-{number}",
             tenant=tenant,

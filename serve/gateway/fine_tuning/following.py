@@ -107,13 +107,14 @@ class Following:
         await self._run(keep_log, run, job.attempt, text)
 
     async def _ended(self, job: FineTuningJob, run: RunFolder, look: Look) -> None:
-        """Draw the conclusion from what the run said last, and from how its program ended."""
+        """Draw the conclusion from what the run left and said last, and from how its program ended."""
         state = job.progress.get("state")
-        if state == "succeeded":
-            await self._publish(job, run)
+        result = await self._run(run.read_json, RESULT)
+        if result is not None:
+            await self._publish(job, run, result)
         elif state == "paused" or (job.wanted == "pause" and state != "failed"):
             await self._jobs.change(job, message("The job is paused; its last checkpoint is kept."), **_PAUSED)
-        elif state == "cancelled" or look.status == "stopped":
+        elif look.status == "stopped":
             await self._finish(job, message("The job was stopped in Ray."), status="cancelled")
         elif state == "failed":
             await self._fail(job, "training_failed", str(job.progress.get("said") or look.message))
@@ -126,13 +127,12 @@ class Following:
         else:
             await self._fail(job, "run_lost", f"The run was lost {MAX_RESTARTS + 1} times.")
 
-    async def _publish(self, job: FineTuningJob, run: RunFolder) -> None:
+    async def _publish(self, job: FineTuningJob, run: RunFolder, result: Json) -> None:
         ended = await run_module(PUBLISH_MODULE, "publish", run.address, "--name", job.adapter)
         if ended.exit_code:
             reason = ended.last_error.removeprefix("error: ")
             await self._fail(job, "publishing_failed", f"The adapter could not be published: {reason}")
             return
-        result = await self._run(run.read_json, RESULT) or {}
         name = f"{job.model}:{job.adapter}"
         done = await self._finish(
             job,

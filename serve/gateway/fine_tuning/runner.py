@@ -165,7 +165,7 @@ class Runner:
         if not queue:
             return
         first = queue[0]
-        starting = (job for job in jobs if job.status == "running" and "state" not in job.progress)
+        starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
         promised = [bundle for job in starting for bundle in bundles_of(job)]
         if has_room(await self._ask_capacity(), promised, bundles_of(first)):
             attempt = first.attempt + 1

@@ -16,7 +16,9 @@ from serve.gateway.fine_tuning.programs import Ended
 from serve.store import FineTuningJob
 from serve.store.records import JobStatus
 from tests.unit.gateway.jobs import MODEL, PAIR, Bench, bench
-from train.jobs import CONTROL, Look, RunFolder
+from train.events import State
+from train.jobs import Look, RunFolder
+from train.run_folder import CONTROL
 
 
 @pytest_asyncio.fixture
@@ -38,11 +40,13 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return calls
 
 
-async def ended(one: Bench, job: FineTuningJob, look: Look, *states: str) -> FineTuningJob:
+async def ended(one: Bench, job: FineTuningJob, look: Look, *states: State) -> FineTuningJob:
     """The job after its program has ended like this, with its run having said this before."""
     log = one.log(job)
     for state in states:
-        log.state(state, f"it is {state}", {"type": "X"} if state == "failed" else None)  # type: ignore[arg-type]
+        log.state(state, f"it is {state}", {"code": "X"} if state == "failed" else None)
+    if "succeeded" in states:
+        RunFolder.of(job.run).write_json("result.json", {"state": "succeeded", "trained_tokens": 1234})
     one.ray.looks[job.submission] = look
     await one.look()
     return await one.job(job.id)
@@ -160,7 +164,6 @@ async def test_a_run_that_succeeded_is_published_under_the_jobs_own_name(
     one: Bench, published: list[tuple[str, ...]]
 ) -> None:
     job = await one.running()
-    RunFolder.of(job.run).write_json("result.json", {"trained_tokens": 1234})
     done = await ended(one, job, Look("succeeded", exit_code=0), "succeeded")
     assert published == [("train.adapters", "publish", job.run, "--name", job.adapter)]
     assert (done.status, done.fine_tuned_model) == ("succeeded", f"{MODEL}:{job.adapter}")
@@ -189,12 +192,12 @@ async def test_a_failure_to_publish_fails_the_job(one: Bench, monkeypatch: pytes
         (("failed",), Look("failed", exit_code=1), "failed", "training_failed", "it is failed"),
         ((), Look("failed", exit_code=2), "failed", "training_failed", "the disk is full"),
         ((), Look("stopped"), "cancelled", None, None),
-        (("cancelled",), Look("failed", exit_code=1), "cancelled", None, None),
+        (("cancelled",), Look("stopped", exit_code=130), "cancelled", None, None),
         (("paused",), Look("succeeded", exit_code=0), "paused", None, None),
     ],
 )
 async def test_how_a_run_ended_decides_about_the_job(
-    one: Bench, states: tuple[str, ...], look: Look, status: JobStatus, code: str | None, said: str | None
+    one: Bench, states: tuple[State, ...], look: Look, status: JobStatus, code: str | None, said: str | None
 ) -> None:
     done = await ended(one, await one.running(), look, *states)
     assert done.status == status
@@ -207,9 +210,12 @@ async def test_a_lost_run_goes_on_at_the_head_of_the_queue_and_not_for_ever(one:
     later = await one.queued()
     for attempt in range(1, 4):
         job = await ended(one, job, Look("failed", exit_code=-9))
-        assert (job.status, job.attempt, job.restarts) == ("running", attempt + 1, attempt)
-        await one.look()
-    job = await ended(one, await one.job(job.id), Look("failed", exit_code=-9))
+        assert (job.status, job.attempt, job.restarts) == ("queued", attempt, attempt)
+        for _ in range(2):
+            await one.look()
+        job = await one.job(job.id)
+        assert (job.status, job.attempt, job.submitted) == ("running", attempt + 1, True)
+    job = await ended(one, job, Look("failed", exit_code=-9))
     assert (job.status, job.error and job.error["code"]) == ("failed", "run_lost")
     assert len([name for name in one.ray.commands if name.startswith(job.id)]) == 4
     assert (await one.job(later.id)).attempt == 1
@@ -217,9 +223,11 @@ async def test_a_lost_run_goes_on_at_the_head_of_the_queue_and_not_for_ever(one:
 
 async def test_a_run_that_rays_new_cluster_does_not_know_is_started_again(one: Bench) -> None:
     job = await one.running()
+    # What a run says whose node is stopped in order.
+    one.log(job).state("cancelled", "interrupted")
     one.ray.looks.clear()
-    await one.look()
-    await one.look()
+    for _ in range(3):
+        await one.look()
     again = await one.job(job.id)
     assert (again.status, again.attempt) == ("running", 2)
     assert f"{job.id}-2" in one.ray.looks
@@ -244,7 +252,7 @@ async def test_a_job_that_runs_is_paused_when_it_has_saved_itself_and_can_go_on(
     assert (job.status, job.attempt, job.progress) == ("running", 2, {})
     # What the attempt before said last is not taken for what this one says.
     job = await ended(one, job, Look("failed", exit_code=-9))
-    assert (job.status, job.restarts) == ("running", 1)
+    assert (job.status, job.restarts) == ("queued", 1)
     assert published == []
 
 
@@ -349,3 +357,12 @@ async def test_the_memory_of_nodes_beside_their_models_is_what_workers_get(tmp_p
         await one.look()
         job = await one.job(made["id"])
         assert job.status == "queued" and job.plan is not None and 1e9 < job.plan["bytes"] < 8e9
+
+
+async def test_a_run_that_was_lost_after_its_result_was_written_is_published(
+    one: Bench, published: list[tuple[str, ...]]
+) -> None:
+    job = await one.running()
+    RunFolder.of(job.run).write_json("result.json", {"state": "succeeded", "trained_tokens": 5})
+    done = await ended(one, job, Look("failed", exit_code=-9))
+    assert (done.status, done.trained_tokens, len(published)) == ("succeeded", 5, 1)
