@@ -3,6 +3,7 @@
 RegistryError
 ├── AdapterMissing      nothing is published under that name
 ├── BadName             it cannot be the name of a model or of an adapter
+├── NotEarned           it may not answer who asks for the model itself
 ├── StorageFailed       the files cannot be read or written
 └── BadAdapter          what is there cannot be served
     ├── BadManifest     the manifest is no manifest, or one of another adapter
@@ -24,6 +25,10 @@ class AdapterMissing(RegistryError):
 
 class BadName(RegistryError):
     """A name that is not one of a model or of an adapter."""
+
+
+class NotEarned(RegistryError):
+    """An adapter that may not answer requests for the model itself, without a reason that somebody states."""
 
 
 class StorageFailed(RegistryError):

@@ -16,9 +16,11 @@ from serve.adapters.errors import StorageFailed, WrongFiles
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MANIFEST = "manifest.json"
+#: Beside the adapters of a model; no adapter can have this name.
+PROMOTIONS = "_promotions.jsonl"
 
-#: Name of each file of an adapter -> its largest size. An adapter of rank 512 for 70 billion parameters fits.
-LARGEST: dict[str, int] = {CONFIG: 1024 * 1024, WEIGHTS: 8 * 1024**3, MANIFEST: 1024 * 1024}
+#: Name of each file -> its largest size. An adapter of rank 512 for 70 billion parameters fits.
+LARGEST: dict[str, int] = {CONFIG: 1024**2, WEIGHTS: 8 * 1024**3, MANIFEST: 1024**2, PROMOTIONS: 64 * 1024**2}
 
 #: What tells whether a file has changed: device, inode, size and time of change.
 Signature = tuple[int, int, int, int]

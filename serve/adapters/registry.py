@@ -5,6 +5,7 @@
     <registry>/<model id>/<adapter name>/manifest.json                        written last, in one step
     <registry>/<model id>/<adapter name>/<version>/adapter_config.json
     <registry>/<model id>/<adapter name>/<version>/adapter_model.safetensors
+    <registry>/<model id>/_promotions.jsonl                                   serve.adapters.promotions
 
 A version's folder is named by its content and never changes. The manifest says which one is served, so that a new
 content takes the place of an old one in one step: who reads sees the old one or the new one, whole.
@@ -29,7 +30,7 @@ from serve.adapters.files import CONFIG, MANIFEST, WEIGHTS, read_plain, sha256, 
 from serve.adapters.manifest import Base, FileRecord, Manifest, parse_manifest
 from serve.adapters.peft import parse_config, parse_weights
 from serve.settings.environment import Environment
-from serve.settings.model import AdapterName, ModelId
+from serve.settings.model import BASE, AdapterName, ModelId
 
 #: Versions that stay beside the one that is served: replicas may still be reading them.
 _KEPT_VERSIONS = 1
@@ -73,7 +74,7 @@ class Registry:
         Raises:
             BadName, StorageFailed
         """
-        return _names(self.root / _checked(_MODEL_ID, model, "model id"), _NAME)
+        return _names(self.model_folder(model), _NAME)
 
     def manifest(self, model: str, name: str) -> Manifest:
         """The manifest of an adapter.
@@ -109,6 +110,14 @@ class Registry:
                 except RegistryError as fault:
                     found.append(Published(one, name, None, str(fault), isinstance(fault, StorageFailed)))
         return found
+
+    def model_folder(self, model: str) -> Path:
+        """Where what belongs to a model lies, whether it is there or not.
+
+        Raises:
+            BadName
+        """
+        return self.root / _checked(_MODEL_ID, model, "model id")
 
     def folder(self, manifest: Manifest) -> Path:
         """Where the files of a manifest's version lie."""
@@ -182,7 +191,7 @@ class Registry:
             shutil.rmtree(folder)
 
     def _folder(self, model: str, name: str) -> Path:
-        return self.root / _checked(_MODEL_ID, model, "model id") / _checked(_NAME, name, "adapter name")
+        return self.model_folder(model) / _checked(_NAME, name, "adapter name")
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
@@ -244,6 +253,7 @@ def _fits(kind: TypeAdapter[str], name: str) -> bool:
 def _checked(kind: TypeAdapter[str], name: str, what: str) -> str:
     if not _fits(kind, name):
         raise BadName(
-            f"{name!r} cannot be the {what}: letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            f"{name!r} cannot be the {what}: letters, digits, '.', '_' and '-', beginning with a letter or digit,"
+            f" and not {BASE!r} for an adapter"
         )
     return name

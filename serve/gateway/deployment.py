@@ -10,11 +10,14 @@ from ray import serve as ray_serve
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from serve.adapters.promotions import Promotions
+from serve.adapters.registry import Registry
 from serve.cluster import Waker, http_address
 from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.files import Files
 from serve.gateway.fine_tuning import FineTuningJobs, Runner
 from serve.gateway.health import Health
@@ -80,6 +83,7 @@ class Gateway:
         self._runner = Runner(self._store, self._keeper, self._members, behaviour.fine_tuning)
         self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, environment.runs)
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
+        self._feedback_watch = FeedbackWatch(self._store, Promotions(Registry(environment.adapters_dir)))
         self._inference = Inference(
             self._members,
             self._transport,
@@ -89,12 +93,14 @@ class Gateway:
             rate_limits,
             self._metrics,
             self._waking,
+            self._feedback_watch,
             Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
         )
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
         self._keeper.start()
         self._runner.start()
+        self._feedback_watch.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
@@ -146,6 +152,8 @@ class Gateway:
             raise Unavailable("The list of models is no longer kept fresh.")
         if self._reports.done():
             raise Unavailable("The gateway's metrics are no longer reported.")
+        if not self._feedback_watch.alive:
+            raise Unavailable("The gateway no longer watches the feedback on adapters.")
 
     async def __del__(self) -> None:
         if hasattr(self, "_members"):
@@ -153,6 +161,7 @@ class Gateway:
             self._reports.cancel()
             self._files.close()
             await self._runner.close()
+            await self._feedback_watch.close()
             await self._keeper.close()
             await self._members.close()
             await self._transport.close()

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serve.errors import InternalError, InvalidRequest, Unavailable
 from serve.gateway.adapters import given_up, require_no_adapter
 from serve.gateway.caller import Caller, caller_of
+from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Member, Members
 from serve.gateway.metrics import GatewayMetrics
@@ -26,6 +27,7 @@ from serve.gateway.waking import Line, Tell, Waking
 from serve.protocol.http import as_error, read_body
 from serve.protocol.requests import split_model
 from serve.protocol.validation import parse_json
+from serve.replica.asgi import MODEL_HEADER
 from serve.routing.features import Features, features_of
 from serve.routing.policy import Decision, Policy
 from serve.settings.gateway import Limits, Timeouts, Wake
@@ -76,6 +78,7 @@ class Inference:
         rate_limits: RateLimits,
         metrics: GatewayMetrics,
         waking: Waking,
+        feedback_watch: FeedbackWatch,
         behaviour: Behaviour,
     ) -> None:
         self._members = members
@@ -86,6 +89,7 @@ class Inference:
         self._rate_limits = rate_limits
         self._metrics = metrics
         self._waking = waking
+        self._feedback_watch = feedback_watch
         self.behaviour = behaviour
 
     def endpoint(self, kind: Kind) -> Callable[[Scope, Receive, Send], Any]:
@@ -221,6 +225,8 @@ class Inference:
                 self._usage.add(caller.key_id, model, prompt, completion)
                 self._rate_limits.add_tokens(caller.key_id, prompt + completion)
 
+        if (answered := answer.header(MODEL_HEADER)) is not None and request["model"] in (AUTO, model):
+            self._feedback_watch.note(model, answered.decode("latin-1"))
         try:
             require_taken(answer)
             await relay(send, answer, [(b"x-groupqwen-route", reason.encode())], count, keep)

@@ -178,6 +178,11 @@ class Adapters:
             for name, entry in sorted(self._entries.items())
         ]
 
+    def version_of(self, name: str) -> str | None:
+        """Which content of the adapter ``name`` answers new requests; none while it does not."""
+        entry = self._entries.get(name)
+        return entry.serving.version if entry and entry.serving else None
+
     @asynccontextmanager
     async def using(self, name: str | None) -> AsyncIterator[str | None]:
         """Run a request on the adapter ``name``; gives the handler's name of what it runs on to its end.

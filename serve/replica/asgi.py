@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import Forbidden, InvalidRequest
+from serve.handlers.base import EventStream
 from serve.logs import request_id
 from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.completions import CompletionEncoder
@@ -26,8 +27,9 @@ from serve.replica.adapters import Adapters
 from serve.replica.answers import Count, send_stream, send_whole
 from serve.replica.metrics import ReplicaMetrics
 from serve.replica.residence import LOAD_PATH, Residence, load
+from serve.replica.variants import Variants
 from serve.residency.resident import Resident
-from serve.settings.model import ModelUserConfig
+from serve.settings.model import BASE, ModelUserConfig
 
 #: Carries the internal token from the gateway to a model replica.
 TOKEN_HEADER = b"x-groupqwen-internal"
@@ -40,6 +42,7 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 R = TypeVar("R", ChatRequest, CompletionRequest)
 
 Endpoint = Callable[[bytes, Send], Awaitable[None]]
+Watch = Callable[[EventStream], EventStream]
 
 
 class ReplicaApp:
@@ -56,10 +59,12 @@ class ReplicaApp:
         behaviour: ModelUserConfig,
         metrics: ReplicaMetrics,
         adapters: Adapters,
+        variants: Variants,
     ) -> None:
         self._resident = resident
         self._handler = resident.handler
         self._adapters = adapters
+        self._variants = variants
         self._id = self._handler.settings.id
         self._metrics = metrics
         self.behaviour = behaviour
@@ -99,7 +104,7 @@ class ReplicaApp:
         asked = with_system_prompt(parse_request(ChatRequest, parse_json(body)), self.behaviour.system_prompt)
         sampling = resolve(asked, self.behaviour.sampling)
         async with self._running("chat", asked, send) as run:
-            events = self._handler.chat(run.request, sampling)
+            events = run.watch(self._handler.chat(run.request, sampling))
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
                 encoder = ChatEncoder(run.model, asked.n, wants_usage)
@@ -112,7 +117,7 @@ class ReplicaApp:
         sampling = resolve(asked, self.behaviour.sampling)
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
         async with self._running("completion", asked, send) as run:
-            events = self._handler.complete(run.request, sampling)
+            events = run.watch(self._handler.complete(run.request, sampling))
             encoder = CompletionEncoder(run.model, wants_usage)
             if asked.stream:
                 await send_stream(run.send, events, encoder, run.count)
@@ -121,15 +126,21 @@ class ReplicaApp:
 
     @asynccontextmanager
     async def _running(self, kind: str, asked: R, send: Send) -> AsyncIterator[_Run[R]]:
-        """A request on its adapter, if it names one: counted, and the adapter held to its end."""
-        name = asked.adapter
+        """A request on its adapter, the one that it names or the one chosen for it: counted, and the adapter held to
+        its end."""
+        chosen = self._variants.choose(asked) if asked.adapter is None else None
+        name = chosen.name if chosen else None if asked.adapter == BASE else asked.adapter
         async with self._adapters.using(name) as key:
+            watch: Watch = _unwatched
+            if asked.adapter is None and self._variants.any:
+                watch = partial(self._variants.watched, chosen=chosen)
             if name is None:
-                run = _Run(asked, self._id, send, self._metrics.count)
+                told = asked.model_copy(update={"model": self._id}) if asked.adapter else asked
+                run = _Run(told, self._id, send, self._metrics.count, watch)
             else:
                 model = f"{self._id}:{name}"
                 told = asked.model_copy(update={"model": f"{self._id}:{key}"})
-                run = _Run(told, model, _signed(send, model), partial(self._metrics.count, adapter=name))
+                run = _Run(told, model, _signed(send, model), partial(self._metrics.count, adapter=name), watch)
             with self._metrics.request(kind, name or ""):
                 yield run
 
@@ -152,12 +163,18 @@ class _Run(Generic[R]):
         model: as the answer names it.
         send: signs the answer with that name.
         count: told the tokens at the end.
+        watch: passes events on, and sees how they end.
     """
 
     request: R
     model: str
     send: Send
     count: Count
+    watch: Watch
+
+
+def _unwatched(events: EventStream) -> EventStream:
+    return events
 
 
 class _Posted:

@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve as ray_serve
 from starlette.types import ASGIApp
 
+from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
 from serve.errors import Unavailable
 from serve.handlers.base import handler_class
@@ -21,6 +22,7 @@ from serve.replica.asgi import ReplicaApp
 from serve.replica.handle import Piece, RawHeaders, call_app
 from serve.replica.metrics import ReplicaMetrics
 from serve.replica.scaling import scaling_stats
+from serve.replica.variants import Variants
 from serve.residency.need import Need, need_of
 from serve.residency.node import RayLedgerLine
 from serve.residency.resident import Resident
@@ -44,11 +46,16 @@ class Model:
         await self._resident.start()
         self._metrics = ReplicaMetrics(settings.id)
         copies = environment.home / "cache" / "adapters"
-        self._adapters = Adapters(self._handler, Registry(environment.adapters_dir), copies)
+        registry = Registry(environment.adapters_dir)
+        self._adapters = Adapters(self._handler, registry, copies)
+        self._variants = Variants(settings.id, Promotions(registry), self._adapters)
         self._resident.on_load(self._adapters.forget)
-        self._app = ReplicaApp(self._resident, token, ModelUserConfig(), self._metrics, self._adapters)
+        self._app = ReplicaApp(
+            self._resident, token, ModelUserConfig(), self._metrics, self._adapters, self._variants
+        )
         self._reports = asyncio.create_task(self._report())
         self._adapters.start()
+        self._variants.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app that Serve mounts at this model's route."""
@@ -62,6 +69,7 @@ class Model:
         """
         self._app.behaviour = parsed(ModelUserConfig, user_config or {}, "user_config")
         self._adapters.configure(self._app.behaviour)
+        self._variants.configure(self._app.behaviour)
         logger.info("model reconfigured", extra={"model": self._handler.settings.id})
 
     async def check_health(self) -> None:
@@ -71,6 +79,8 @@ class Model:
         self._resident.check()
         if not self._adapters.alive:
             raise Unavailable("The replica's adapters are no longer kept.")
+        if not self._variants.alive:
+            raise Unavailable("The replica no longer looks which adapter is promoted.")
         await self._handler.check()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -90,6 +100,8 @@ class Model:
     async def __del__(self) -> None:
         if hasattr(self, "_reports"):
             self._reports.cancel()
+        if hasattr(self, "_variants"):
+            await self._variants.close()
         if hasattr(self, "_adapters"):
             await self._adapters.close()
         if hasattr(self, "_resident"):

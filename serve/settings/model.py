@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
@@ -14,8 +22,18 @@ from serve.settings.suggest import one_of, require_distinct
 from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+#: ``<model id>:base`` is the model itself, whatever was promoted; no adapter can have that name.
+BASE = "base"
+
+
+def _is_free(name: str) -> str:
+    if name == BASE:
+        raise ValueError(f"no adapter can be called {BASE!r}, which stands for the model itself")
+    return name
+
+
 #: Clients ask for ``<model id>:<adapter name>``, so neither may hold a colon.
-AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_is_free)]
 
 
 class ModelSettings(Settings):
@@ -84,6 +102,18 @@ class AdapterSource(Settings):
     path: Annotated[str, Field(pattern=r"^[/~]")]
 
 
+class CanarySettings(Settings):
+    """An adapter that answers a part of the requests for its model.
+
+    Attributes:
+        adapter: its name.
+        weight: which part, 0 to 1.
+    """
+
+    adapter: AdapterName
+    weight: Annotated[float, Field(ge=0, le=1)]
+
+
 class ModelUserConfig(Settings):
     """Behaviour of one model: changes live, with no restart.
 
@@ -93,12 +123,16 @@ class ModelUserConfig(Settings):
             chat template.
         adapters: adapters beside those of the registry; one that has the name of a published one takes its place.
         adapter_registry: whether the adapters that are published for this model are served.
+        canary: takes the place of the registry's canary.
+        default_adapter: takes the place of the registry's promoted adapter: answers what the canary does not.
     """
 
     sampling: SamplingDefaults = SamplingDefaults()
     system_prompt: Annotated[str, Field(min_length=1)] | None = None
     adapters: list[AdapterSource] = []
     adapter_registry: bool = True
+    canary: CanarySettings | None = None
+    default_adapter: AdapterName | None = None
 
     @field_validator("adapters")
     @classmethod

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from serve.errors import Conflict, InvalidRequest
 from serve.store.conversations import not_found
 from serve.store.database import Database
-from serve.store.records import Feedback, Rating
+from serve.store.records import Feedback, Rating, Ratings
 from serve.store.tables import ConversationRow, FeedbackRow
+
+#: Ratings that a share is taken of: the latest ones.
+_RATINGS = 5000
 
 
 class FeedbackLog:
@@ -66,6 +70,34 @@ class FeedbackLog:
                 .order_by(FeedbackRow.created_at, FeedbackRow.id)
             )
             return tuple(feedback_of(row) for row in rows)
+
+        return await self._database.read(work)
+
+    async def ratings(self, model: str, since: datetime | None = None) -> Ratings:
+        """How every tenant rated the answers of ``model``, an id or ``id:adapter``.
+
+        Of several ratings of an answer the latest counts; a correction without a rating is a thumb down.
+
+        Args:
+            since: only ratings of this time or later; aware.
+        """
+        rated = or_(FeedbackRow.rating.is_not(None), FeedbackRow.correction.is_not(None))
+        query = (
+            select(FeedbackRow.conversation_id, FeedbackRow.choice_index, FeedbackRow.rating)
+            .join(ConversationRow, ConversationRow.id == FeedbackRow.conversation_id)
+            .where(ConversationRow.model == model, rated)
+            .order_by(FeedbackRow.created_at.desc(), FeedbackRow.id.desc())
+            .limit(_RATINGS)
+        )
+        if since is not None:
+            query = query.where(FeedbackRow.created_at >= since)
+
+        def work(session: Session) -> Ratings:
+            latest: dict[tuple[str, int], str] = {}
+            for conversation, choice, rating in session.execute(query):
+                latest.setdefault((conversation, choice), rating or "down")
+            said = list(latest.values())
+            return Ratings(said.count("up"), said.count("down"))
 
         return await self._database.read(work)
 

@@ -106,6 +106,24 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratings:
+    """How many answers were liked and disliked."""
+
+    up: int = 0
+    down: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many were rated."""
+        return self.up + self.down
+
+    @property
+    def down_share(self) -> float:
+        """The part that was disliked; 0 where nothing was rated."""
+        return self.down / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """An uploaded file.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from serve.errors import Conflict, InvalidRequest, NotFound
-from serve.store import Conversation, Feedback, Store
+from serve.store import Conversation, Feedback, Ratings, Store
 
 NOW = datetime(2026, 5, 17, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -79,3 +80,21 @@ async def test_feedback_while_its_conversation_is_deleted_is_stored_or_not_found
         )
         assert given is None or isinstance(given, NotFound)
         assert deleted is None
+
+
+async def test_the_latest_rating_of_each_answer_of_a_model_counts_whoever_gave_it(stored: Store) -> None:
+    def said(id: str, conversation: str, tenant: str, second: int, **fields: Any) -> Feedback:
+        return Feedback(id, conversation, tenant, NOW + timedelta(seconds=second), **fields)
+
+    for one in (
+        said("fb-1", "chatcmpl-1", "local", 1, rating="down"),
+        said("fb-2", "chatcmpl-1", "local", 2, rating="up"),
+        said("fb-3", "chatcmpl-1", "local", 3, comment="no rating"),
+        said("fb-4", "chatcmpl-1", "local", 4, choice_index=3, correction="So it is."),
+        said("fb-5", "chatcmpl-2", "other", 5, rating="down"),
+    ):
+        await stored.feedback.add(one)
+    found = await stored.feedback.ratings("qwen3-8b")
+    assert (found.up, found.down, found.total, found.down_share) == (1, 2, 3, 2 / 3)
+    assert await stored.feedback.ratings("qwen3-8b", NOW + timedelta(seconds=5)) == Ratings(0, 1)
+    assert (await stored.feedback.ratings("qwen3-8b:tuned")).down_share == 0

@@ -29,7 +29,7 @@ from serve.settings.gateway import (
     Timeouts,
     Wake,
 )
-from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
+from serve.settings.model import AdapterSource, CanarySettings, ModelSettings, ModelUserConfig
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -75,6 +75,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
     "adapters": AdapterSource,
+    "canary": CanarySettings,
     "sampling": SamplingDefaults,
     "weights": WeightsSettings,
     "weights.sources": Source,

@@ -55,9 +55,9 @@ def prepare_data(recipe: Recipe, folder: RunFolder, base: Path, replay: Iterable
     with tempfile.TemporaryDirectory(prefix="groupqwen-data-") as scratch:
         rows, out = Path(scratch) / "rows", Path(scratch) / DATA
         (rows / "data").mkdir(parents=True)
-        _write(rows / "data" / "train.jsonl", _all_rows(recipe.data.train, "train"), replay)
+        _write(rows / "data" / "train.jsonl", conversations(recipe.data.train, "train"), replay)
         if recipe.data.validation:
-            _write(rows / "data" / "validation.jsonl", _all_rows(recipe.data.validation, "validation"), ())
+            _write(rows / "data" / "validation.jsonl", conversations(recipe.data.validation, "validation"), ())
         try:
             prepare([rows], out, _settings(recipe), model=str(base))
         except (InputError, TokenizerError) as error:
@@ -119,7 +119,12 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _all_rows(names: Iterable[str], split: str) -> Iterator[Row]:
+def conversations(names: Iterable[str], split: str) -> Iterator[Row]:
+    """The conversations of a recipe's files, and of this split of curated sets.
+
+    Raises:
+        DataError: a file cannot be read, or has something else in it; names the file and the line.
+    """
     for name in names:
         path = Path(name)
         yield from _rows(str(path / "data" / f"{split}.jsonl") if path.is_dir() else name, f"data.{split}")

@@ -16,10 +16,13 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.adapters.promotions import Promotions
+from serve.adapters.registry import Registry
 from serve.cluster import ModelApplication, capacity
 from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
+from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.files import Files
 from serve.gateway.fine_tuning import FineTuningJobs, Runner
 from serve.gateway.fine_tuning.validation import AskCapacity
@@ -166,6 +169,7 @@ class Group:
     usage: UsageLedger
     metrics: GatewayMetrics
     waking: Waking
+    feedback_watch: FeedbackWatch
     applications: dict[str, ModelApplication]
     sleep: Sleep
 
@@ -228,6 +232,7 @@ async def group(
     sleep = Sleep(applications)
     members = Members(transport, internal, 60.0, find, sleep.ask_ledgers)
     waking = Waking(members, transport, internal, sleep.wake)
+    feedback_watch = FeedbackWatch(store, Promotions(Registry(folder / "registry")))
     usage, limits, metrics = UsageLedger(store), RateLimits(), GatewayMetrics()
     inference = Inference(
         members,
@@ -238,6 +243,7 @@ async def group(
         limits,
         metrics,
         waking,
+        feedback_watch,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
     keeper = Keeper(store, Contents(folder / "files"))
@@ -263,6 +269,7 @@ async def group(
             usage,
             metrics,
             waking,
+            feedback_watch,
             applications,
             sleep,
         )

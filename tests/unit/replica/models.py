@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.echo import EchoHandler
@@ -19,6 +20,7 @@ from serve.protocol.sampling import Sampling
 from serve.replica.adapters import Adapters
 from serve.replica.asgi import TOKEN_HEADER, ReplicaApp
 from serve.replica.metrics import ReplicaMetrics
+from serve.replica.variants import Variants
 from serve.residency.desk import Desk, is_alive
 from serve.residency.ledger import Ledger
 from serve.residency.need import Need
@@ -94,11 +96,17 @@ def echo(id: str = "m", **engine: Any) -> EchoHandler:
     return EchoHandler(ModelSettings.model_validate({"id": id, "handler": "echo", "engine": engine}))
 
 
-def replica(handler: Handler, adapters: Adapters | None = None, at: Resident | None = None) -> ReplicaApp:
+def replica(
+    handler: Handler,
+    adapters: Adapters | None = None,
+    at: Resident | None = None,
+    variants: Variants | None = None,
+) -> ReplicaApp:
     """The app that a replica of ``handler`` serves; with no adapters, unless some are given."""
     adapters = adapters or Adapters(handler, Registry(NOWHERE), NOWHERE)
     metrics = ReplicaMetrics(handler.settings.id)
-    return ReplicaApp(at or resident(handler), TOKEN, ModelUserConfig(), metrics, adapters)
+    variants = variants or Variants(handler.settings.id, Promotions(Registry(NOWHERE)), adapters)
+    return ReplicaApp(at or resident(handler), TOKEN, ModelUserConfig(), metrics, adapters, variants)
 
 
 def resident(handler: Handler, need: int = 0, desk: Desk | None = None) -> Resident:

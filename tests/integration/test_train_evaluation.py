@@ -1,0 +1,179 @@
+"""Evaluation and merging on a real model: what the training side measures, and a wrong serving side caught."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from serve.adapters.manifest import Base
+from serve.adapters.registry import Registry
+from serve.models import local_path
+from serve.replica.adapters import Adapters
+from serve.settings.model import ModelSettings, ModelUserConfig
+from tests.llamacpp import chat as request
+from tests.llamacpp import events_of, loaded, text
+from tests.peft import SURE, random_adapter
+from tests.unit.gateway.group import group, listening
+from tests.unit.replica.models import replica
+from train.dataset.formats import Chat
+from train.evaluate.report import Report
+from train.evaluate.run import Evaluation, Subject
+from train.evaluate.served import Served, ServedError
+from train.evaluate.settings import EvaluationSettings
+from train.evaluate.stack import Stack
+from train.merge.checkpoint import merge_checkpoint
+from train.merge.gguf_file import merge_gguf
+
+MODEL = "smollm2-135m"
+SYSTEM = "You are a helpful assistant."
+QUESTIONS = (
+    "What is the capital of France?",
+    "Name a color.",
+    "What do cows eat?",
+    "Say hello. 🙂",
+    "What is 2 + 2?",
+)
+MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTIONS[0]}]
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that makes the model say other things, and be sure of them."""
+    return random_adapter(tmp_path_factory.mktemp("peft") / "a", seed=SURE[0])
+
+
+@pytest.fixture(scope="module")
+def stack(smollm2_checkpoint: Path, adapter: Path) -> Stack:
+    return Stack(smollm2_checkpoint, adapter, Chat.load(str(smollm2_checkpoint)), 4)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EvaluationSettings:
+    rows = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "I like green grass."}]}
+        for asked in QUESTIONS
+    ]
+    held_out, prompts = tmp_path / "held-out.jsonl", tmp_path / "prompts.txt"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    prompts.write_text("What is rain?\nWhy do cats sleep?\n", encoding="utf-8")
+    return EvaluationSettings.model_validate(
+        {
+            "held_out": [str(held_out)],
+            "general": {"prompts": str(prompts), "max_tokens": 12},
+            "agreement": {"prompts": 5, "tokens": 5},
+            "samples": 2,
+            "system_prompt": SYSTEM,
+        }
+    )
+
+
+@contextmanager
+def no_bar(title: str, total: int) -> Iterator[object]:
+    yield lambda count: None
+
+
+@asynccontextmanager
+async def serving(model: ModelSettings, folder: Path, served: Path) -> AsyncIterator[str]:
+    """A gateway over the real llama.cpp handler, with ``served`` published as the adapter ``a``."""
+    registry = Registry(folder / "registry")
+    registry.publish(Base(model=MODEL), "a", served)
+    async with loaded(model, context=512, slots=4, threads=2) as handler, group(folder / "group", handler) as found:
+        adapters = Adapters(handler, registry, folder / "copies")
+        adapters.configure(ModelUserConfig())
+        adapters.start()
+        try:
+            found.transport.apps[MODEL] = replica(handler, adapters).asgi
+            async with listening(found.app) as address:
+                async with asyncio.timeout(60):
+                    while adapters.version_of("a") is None:
+                        await asyncio.sleep(0.05)
+                yield f"http://{address}"
+        finally:
+            await adapters.close()
+
+
+async def evaluated(base: Path, adapter: Path, settings: EvaluationSettings, url: str) -> Report:
+    evaluation = Evaluation(Subject(MODEL, "a", base, adapter), settings, Served(url), no_bar)  # type: ignore[arg-type]
+    return await asyncio.to_thread(evaluation.run)
+
+
+def failed(report: Report) -> set[str]:
+    return {check.name for check in report.checks if not check.passed}
+
+
+@pytest.mark.timeout(240)
+async def test_what_is_served_agrees_with_what_was_trained_and_another_adapter_does_not(
+    smollm2_settings: ModelSettings,
+    smollm2_checkpoint: Path,
+    adapter: Path,
+    settings: EvaluationSettings,
+    tmp_path: Path,
+) -> None:
+    async with serving(smollm2_settings, tmp_path / "right", adapter) as url:
+        assert await asyncio.to_thread(Served(url).has, f"{MODEL}:a")
+        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:b")
+        report = await evaluated(smollm2_checkpoint, adapter, settings, url)
+        with pytest.raises(ServedError, match="404"):
+            await asyncio.to_thread(Served(url).answer, f"{MODEL}:none", [MESSAGES], 4)
+    assert not failed(report) & {"agreement", "logprob_distance"}
+    assert report.measured.agreement is not None and report.measured.agreement.tokens >= 15
+    # A random adapter has learned nothing and forgotten much.
+    assert {"held_out_loss", "perplexity_rise"} <= failed(report) and not report.passed
+    assert len(report.samples) == 2 and report.samples[0].base != report.samples[0].tuned
+
+    other = random_adapter(tmp_path / "other", seed=SURE[1])
+    async with serving(smollm2_settings, tmp_path / "wrong", other) as url:
+        wrong = await evaluated(smollm2_checkpoint, adapter, settings, url)
+    assert {"agreement", "logprob_distance"} <= failed(wrong)
+
+
+def test_a_batch_scores_and_answers_as_each_does_alone(stack: Stack) -> None:
+    prompts = [stack.chat.render([{"role": "user", "content": one}], prompt=True) for one in QUESTIONS]
+    together = stack.answer(prompts, 5, tuned=True)
+    assert together == [stack.answer([prompt], 5, tuned=True)[0] for prompt in prompts]
+    assert together != stack.answer(prompts, 5, tuned=False)
+
+
+@pytest.mark.timeout(240)
+async def test_a_merged_model_says_what_base_and_adapter_say(
+    smollm2_settings: ModelSettings, smollm2_checkpoint: Path, adapter: Path, stack: Stack, tmp_path: Path
+) -> None:
+    [expected] = stack.answer([stack.chat.render(MESSAGES, prompt=True)], 5, tuned=True)
+
+    merge_checkpoint(smollm2_checkpoint, adapter, tmp_path / "merged")
+    nothing = random_adapter(tmp_path / "nothing", size=0.0)
+    merged = Stack(tmp_path / "merged", nothing, Chat.load(str(tmp_path / "merged")), 4)
+    assert merged.answer([merged.chat.render(MESSAGES, prompt=True)], 5, tuned=True) == [expected]
+
+    assert smollm2_settings.weights is not None
+    base = local_path(MODEL, smollm2_settings.weights)
+    files = {kind: tmp_path / f"{kind}.gguf" for kind in ("kept", "q8_0")}
+    merge_gguf(base, adapter, files["kept"], None)
+    merge_gguf(base, adapter, files["q8_0"], "q8_0")
+    assert files["kept"].stat().st_size > files["q8_0"].stat().st_size > base.stat().st_size
+    for file in files.values():
+        weights = {
+            "file": file.name,
+            "bytes": file.stat().st_size,
+            "sha256": "0" * 64,
+            "sources": [{"path": str(file)}],
+        }
+        model = ModelSettings.model_validate({"id": file.stem, "handler": "llamacpp", "weights": weights})
+        async with _at(file, model) as said:
+            assert said == expected
+
+
+@asynccontextmanager
+async def _at(file: Path, model: ModelSettings) -> AsyncIterator[str]:
+    """What the GGUF file answers."""
+    from serve.handlers.llamacpp import handler as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "local_path", lambda id, weights: file)
+        async with loaded(model, context=256, slots=1, threads=2) as handler:
+            yield text(await events_of(handler, request(MESSAGES, max_tokens=5)))

@@ -1,0 +1,99 @@
+"""The gate lets through what is within every bound and was measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from train.evaluate.agreement import AgreementResult, Compared
+from train.evaluate.data import Question
+from train.evaluate.gate import Check, Measured, checks
+from train.evaluate.measures import Loss, Retention, Sample
+from train.evaluate.report import Report, page, summary
+from train.evaluate.settings import EvaluationSettings, Task
+from train.evaluate.tasks import Answered, TaskResult
+
+SECRET = "Zorvan"
+
+
+def measured(**changes: Any) -> Measured:
+    """An evaluation in which everything is well, but for the changes."""
+    question = Question([{"role": "user", "content": f"Where is {SECRET}?"}], "here", "f: line 1")
+    kept = Retention(Loss(100, 1.0, 1.05), 2, [], [Sample("What is rain?", "Water.", "Water.")], 0)
+    task = Task(name="facts", file="f", kind="exact", least=0.5)
+    found = {
+        "held_out": Loss(50, 3.0, 1.0),
+        "retention": kept,
+        "tasks": [TaskResult(task, [Answered(question, "there", "here", False, True)])],
+        "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", [0.01, 0.03])]),
+    }
+    return Measured(**{**found, **changes})
+
+
+def failed(found: Measured, settings: EvaluationSettings | None = None) -> list[str]:
+    return [check.name for check in checks(found, settings or EvaluationSettings()) if not check.passed]
+
+
+def test_what_is_within_all_bounds_passes() -> None:
+    assert failed(measured()) == []
+
+
+def test_each_bound_is_held() -> None:
+    leak = [(Sample("What is rain?", "Water.", f"{SECRET}."), [SECRET])]
+    task = measured().tasks[0]
+    for changes, name in (
+        ({"held_out": Loss(50, 3.0, 3.1)}, "held_out_loss"),
+        ({"retention": Retention(Loss(100, 1.0, 1.2), 2, [], [], 0)}, "perplexity_rise"),
+        ({"retention": Retention(Loss(100, 1.0, 1.0), 2, leak, [], 0)}, "leaks"),
+        ({"agreement": AgreementResult([Compared("q", "a", "b", [0.0])])}, "agreement"),
+        ({"agreement": AgreementResult([Compared("q", "a", "a", [0.5])])}, "logprob_distance"),
+    ):
+        assert failed(measured(**changes)) == [name]
+    worse = TaskResult(task.task, [Answered(task.answered[0].question, "here", "there", True, False)])
+    assert failed(measured(tasks=[worse])) == ["task facts", "task facts: drop"]
+
+
+def test_what_has_a_bound_and_was_not_measured_does_not_pass() -> None:
+    nothing = Measured(None, None, [], None)
+    names = ["held_out_loss", "perplexity_rise", "leaks", "agreement", "logprob_distance"]
+    assert failed(nothing) == names
+    none = {"gate": dict.fromkeys(("held_out_loss", "perplexity_rise", "leaks", "agreement", "logprob_distance"))}
+    assert failed(nothing, EvaluationSettings.model_validate(none)) == []
+
+
+def test_what_is_not_a_number_does_not_pass() -> None:
+    unaligned = AgreementResult([Compared("q", "a", "a", None)])
+    assert math.isnan(unaligned.distance)
+    assert failed(measured(agreement=unaligned)) == ["logprob_distance"]
+    assert Check("x", math.nan, 1, "least").text == "x: not measured, at least 1"
+
+
+@pytest.mark.parametrize(("base", "tuned", "rise"), [(1.0, 1.0, 0.0), (1.0, 1.0 + math.log(1.1), 0.1)])
+def test_the_rise_of_perplexity_is_that_of_the_exponential_of_the_loss(
+    base: float, tuned: float, rise: float
+) -> None:
+    assert Loss(10, base, tuned).perplexity_rise == pytest.approx(rise)
+
+
+def test_a_manifest_gets_the_numbers_and_nothing_that_was_said() -> None:
+    found = measured()
+    body = Report(
+        "m", "a", found, checks(found, EvaluationSettings()), [Sample(f"Who is {SECRET}?", "", "", "")]
+    ).body()
+    assert SECRET in str(body)
+    kept = summary(body)
+    assert SECRET not in str(kept) and "Water" not in str(kept)
+    assert kept["gate"]["passed"] is True and kept["tasks"][0]["tuned"] == 1
+    assert kept["agreement"]["logprob_distance"] == pytest.approx(0.02)
+
+
+def test_the_page_shows_what_was_said_as_text_and_fetches_nothing() -> None:
+    hostile = Sample("<script>alert(1)</script>", "‮right to left", "🙂", None)
+    found = measured()
+    shown = page(Report("m", "a", found, checks(found, EvaluationSettings()), [hostile]).body())
+    assert "<script" not in shown and "&lt;script&gt;" in shown and "🙂" in shown
+    assert "http" not in shown and "src=" not in shown
+    nothing = Measured(None, None, [], None)
+    assert "not measured" in page(Report("m", "a", nothing, checks(nothing, EvaluationSettings()), []).body())

@@ -1,0 +1,167 @@
+"""The loop learns only where something is new, keeps its place, and begins nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve.store import Conversation, Feedback, Store
+from train.dataset.rows import Row
+from train.loop import command
+from train.loop.settings import load_settings
+from train.loop.state import STEPS, Round, State, read_state, write_state
+from train.loop.steps import ACTIONS, ROWS, LoopFailed
+
+ROOT = Path(__file__).parents[4]
+
+
+class Loop:
+    """A store and a loop whose training never begins: what it is told of each step stands in for the step."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        self.done: list[str] = []
+        self.failing = ""
+
+    def step(self, name: str) -> Any:
+        def carry_out(work: Any) -> dict[str, Any]:
+            if name == self.failing:
+                raise LoopFailed(f"{name} failed")
+            self.done.append(name)
+            return {"passed": True}
+
+        return carry_out
+
+    async def answer(self, *questions: str, model: str = "m", rating: str | None = "up") -> None:
+        async with Store(f"sqlite:///{self.folder / 'groupqwen.db'}") as store:
+            for question in questions:
+                id = f"chatcmpl-{model}-{question}".replace(" ", "-")
+                now = datetime.now(UTC)
+                choice = {"index": 0, "message": {"role": "assistant", "content": f"It is {question}."}}
+                asked = {"messages": [{"role": "user", "content": question}]}
+                await store.conversations.add(Conversation(id, "local", now, model, asked, [choice]))
+                if rating is not None:
+                    await store.feedback.add(Feedback(f"fb-{id}", id, "local", now, rating=rating))  # type: ignore[arg-type]
+
+    def run(self, min_new: int = 2) -> tuple[int, str, str]:
+        config = {
+            "model": "m",
+            "folder": "loop",
+            "curate": "c",
+            "recipe": "r",
+            "evaluation": "e",
+            "collect": {"min_new": min_new},
+        }
+        (self.folder / "loop.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        code = command.main(["--config", str(self.folder / "loop.yaml")])
+        said = self._capsys.readouterr()
+        return code, said.out, said.err
+
+    def rows(self, number: int) -> list[str]:
+        lines = (self.folder / "loop" / f"loop-{number:04}" / ROWS).read_bytes().splitlines()
+        return [Row.from_json(line).messages[0].content or "" for line in lines]
+
+
+@pytest.fixture
+def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Loop:
+    monkeypatch.setenv("GROUPQWEN_HOME", str(tmp_path))
+    monkeypatch.delenv("GROUPQWEN_DATABASE_URL", raising=False)
+    found = Loop(tmp_path, capsys)
+    for name in STEPS[1:]:
+        monkeypatch.setitem(ACTIONS, name, found.step(name))
+    return found
+
+
+def test_without_feedback_there_is_nothing_to_learn_and_that_is_no_failure(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b", "c", rating=None))
+    code, out, error = loop.run()
+    assert (code, error) == (0, "")
+    assert "nothing to learn from: 0 new answers with feedback" in out
+    assert loop.done == [] and not (loop.folder / "loop" / "loop-0001").exists()
+
+
+def test_liked_answers_of_the_model_and_of_its_adapters_are_learned_and_no_others(loop: Loop) -> None:
+    asyncio.run(loop.answer("own"))
+    asyncio.run(loop.answer("adapted", model="m:loop-0001"))
+    asyncio.run(loop.answer("disliked", rating="down"))
+    asyncio.run(loop.answer("of another", model="m2"))
+    assert loop.run()[0] == 0
+    assert sorted(loop.rows(1)) == ["adapted", "own"]
+    assert loop.done == list(STEPS[1:])
+
+
+def test_only_what_is_new_starts_a_round_and_all_of_it_is_learned(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    assert loop.run()[0] == 0
+    loop.done.clear()
+    asyncio.run(loop.answer("c"))
+    code, out, _ = loop.run()
+    assert code == 0 and "1 new answers" in out and loop.done == []
+    asyncio.run(loop.answer("d"))
+    assert loop.run()[0] == 0
+    assert sorted(loop.rows(2)) == ["a", "b", "c", "d"]
+
+
+def test_feedback_on_an_old_answer_is_new(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b", rating=None))
+    assert "nothing to learn" in loop.run()[1]
+
+    async def like() -> None:
+        async with Store(f"sqlite:///{loop.folder / 'groupqwen.db'}") as store:
+            for name in "ab":
+                id = f"chatcmpl-m-{name}"
+                await store.feedback.add(Feedback(f"fb-{name}", id, "local", datetime.now(UTC), rating="up"))
+
+    asyncio.run(like())
+    assert loop.run()[0] == 0 and len(loop.rows(1)) == 2
+
+
+def test_a_round_that_failed_goes_on_with_the_step_that_it_was_at(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    loop.failing = "tune"
+    code, _, error = loop.run()
+    assert (code, error) == (1, "error: tune failed\n") and loop.done == ["curate"]
+    state = read_state(loop.folder / "loop")
+    assert state.current is not None and list(state.current.done) == ["collect", "curate"]
+    loop.failing = ""
+    asyncio.run(loop.answer("later"))
+    assert loop.run()[0] == 0
+    assert loop.done == list(STEPS[1:])
+    assert sorted(loop.rows(1)) == ["a", "b"]
+
+
+def test_two_runs_of_one_loop_do_not_work_at_once(loop: Loop) -> None:
+    from filelock import FileLock
+
+    (loop.folder / "loop").mkdir()
+    with FileLock(loop.folder / "loop" / ".lock"):
+        code, _, error = loop.run()
+    assert code == 1 and "another run of this loop works" in error
+
+
+def test_a_file_that_is_no_state_is_said_and_kept(loop: Loop) -> None:
+    (loop.folder / "loop").mkdir()
+    (loop.folder / "loop" / "state.json").write_text("{", encoding="utf-8")
+    code, _, error = loop.run()
+    assert code == 1 and "is not the state of a loop" in error
+    assert (loop.folder / "loop" / "state.json").read_text(encoding="utf-8") == "{"
+
+
+def test_the_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    begun = datetime.now(UTC)
+    state = State(
+        finished=Round(number=1, begun=begun), current=Round(number=2, begun=begun).with_step("tune", {"a": 1})
+    )
+    write_state(tmp_path, state)
+    assert read_state(tmp_path) == state
+
+
+def test_the_recipe_that_ships_names_recipes_that_are_there() -> None:
+    found = load_settings(str(ROOT / "configs" / "train" / "loop.yaml"))
+    assert all(Path(path).is_file() for path in (found.curate, found.recipe, found.evaluation))

@@ -1,0 +1,177 @@
+"""What an evaluation found, as JSON for programs and as a page for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from serve.adapters.files import write_durably
+from train.evaluate.gate import Check, Measured
+from train.evaluate.measures import Loss, Sample
+from train.evaluate.tasks import Answered, TaskResult
+
+Json = dict[str, Any]
+
+#: In a run's folder.
+FOLDER = "evaluation"
+REPORT = "evaluation.json"
+PAGE = "evaluation.html"
+
+#: Parts of a report that hold what was said; they stay out of an adapter's manifest, which every node reads.
+_WORDS = ("samples", "leaked", "answers", "compared")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One evaluation.
+
+    Attributes:
+        model: the id under which the base is served. adapter: what was evaluated.
+        samples: held-out questions with all answers.
+    """
+
+    model: str
+    adapter: str
+    measured: Measured
+    checks: list[Check]
+    samples: list[Sample]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def body(self) -> Json:
+        """The report as JSON knows it, with all that was said."""
+        measured = self.measured
+        return {
+            "format": 1,
+            "model": self.model,
+            "adapter": self.adapter,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "gate": {"passed": self.passed, "checks": [_check(one) for one in self.checks]},
+            "held_out": measured.held_out and _loss(measured.held_out),
+            "general": self._general(),
+            "tasks": [_task(one) for one in measured.tasks],
+            "agreement": self._agreement(),
+            "samples": [_sample(one) for one in self.samples],
+        }
+
+    def _general(self) -> Json | None:
+        found = self.measured.retention
+        if found is None:
+            return None
+        return {
+            "prompts": found.prompts,
+            "unanswered": found.unanswered,
+            "perplexity_rise": _number(found.loss.perplexity_rise),
+            **_loss(found.loss),
+            "leaks": len(found.leaks),
+            "leaked": [{**_sample(one), "names": names} for one, names in found.leaks],
+            "samples": [_sample(one) for one in found.samples],
+        }
+
+    def _agreement(self) -> Json | None:
+        found = self.measured.agreement
+        if found is None:
+            return None
+        return {
+            "prompts": len(found.compared),
+            "share": _number(found.share),
+            "logprob_distance": _number(found.distance),
+            "tokens": found.tokens,
+            "compared": [
+                {"question": one.question, "trained": one.trained, "served": one.served, "same": one.same}
+                for one in found.compared
+            ],
+        }
+
+
+def summary(body: Json) -> Json:
+    """A report without what was said, for a manifest."""
+    return {
+        name: summary(value)
+        if isinstance(value, dict)
+        else [summary(one) if isinstance(one, dict) else one for one in value]
+        if isinstance(value, list)
+        else value
+        for name, value in body.items()
+        if name not in _WORDS
+    }
+
+
+def write_report(folder: Path, report: Report) -> Json:
+    """Write both forms into ``folder``; gives the JSON's body."""
+    body = report.body()
+    write_durably(folder, PAGE, page(body).encode())
+    write_durably(folder, REPORT, orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return body
+
+
+def page(body: Json) -> str:
+    """A report as a page of its own: nothing is fetched by it."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("page.html.jinja").render(report=body)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _check(check: Check) -> Json:
+    value = None if check.value is None else _number(check.value)
+    return {
+        "name": check.name,
+        "value": value,
+        "bound": check.bound,
+        "sense": check.sense,
+        "passed": check.passed,
+    }
+
+
+def _loss(loss: Loss) -> Json:
+    return {
+        "tokens": loss.tokens,
+        "base_loss": _number(loss.base),
+        "tuned_loss": _number(loss.tuned),
+        "base_perplexity": _number(math.exp(loss.base)),
+        "tuned_perplexity": _number(math.exp(loss.tuned)),
+    }
+
+
+def _task(result: TaskResult) -> Json:
+    return {
+        "name": result.task.name,
+        "kind": result.task.kind,
+        "questions": len(result.answered),
+        "base": result.base,
+        "tuned": result.tuned,
+        "answers": [_answered(one) for one in result.answered],
+    }
+
+
+def _answered(one: Answered) -> Json:
+    return {
+        "question": one.question.messages[-1]["content"],
+        "base": one.base,
+        "base_right": one.base_right,
+        "tuned": one.tuned,
+        "tuned_right": one.tuned_right,
+    }
+
+
+def _sample(one: Sample) -> Json:
+    return {"question": one.question, "base": one.base, "tuned": one.tuned, "wanted": one.wanted}
+
+
+def lines(checks: Sequence[Check]) -> list[str]:
+    """The checks for a terminal."""
+    return [f"{'pass' if check.passed else 'FAIL'}  {check.text}" for check in checks]

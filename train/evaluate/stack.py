@@ -1,0 +1,140 @@
+"""The training side: a checkpoint with its adapter in the libraries that trained it, to score and to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.dataset.formats import IGNORED, Chat, Encoded
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The learned tokens of a sequence.
+
+    Attributes:
+        logprobs: of each of them, in nats, in order.
+    """
+
+    logprobs: list[float]
+
+
+class Stack:
+    """A base with an adapter over it, which is switched off for the base's own numbers.
+
+    Args:
+        base: the folder of a checkpoint in Hugging Face's layout.
+        adapter: a PEFT folder.
+        chat: the tokenizer and template; the base's own by default.
+
+    Raises:
+        OSError, ValueError: the libraries cannot load them.
+    """
+
+    def __init__(self, base: Path, adapter: Path, chat: Chat, batch_size: int) -> None:
+        # Heavy, and needed by nothing else of the evaluation.
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        self.chat = chat
+        self._batch = batch_size
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        kind = torch.bfloat16 if self._device == "cuda" else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
+        self._model: Any = PeftModel.from_pretrained(model, str(adapter)).to(self._device).eval()
+
+    def score(
+        self, sequences: Sequence[Encoded], *, tuned: bool, progress: Progress = lambda count: None
+    ) -> list[Scored]:
+        """The logprobs of what is learned in each sequence, in their order."""
+        # Of like length, so that little is padding.
+        order = sorted(range(len(sequences)), key=lambda number: len(sequences[number].input_ids))
+        found: dict[int, Scored] = {}
+        with self._as(tuned):
+            for numbers in _batches(order, self._batch):
+                batch = [sequences[number] for number in numbers]
+                found.update(zip(numbers, self._scored(batch), strict=True))
+                progress(len(batch))
+        return [found[number] for number in range(len(sequences))]
+
+    def answer(
+        self,
+        prompts: Sequence[str],
+        max_tokens: int,
+        *,
+        tuned: bool,
+        progress: Progress = lambda count: None,
+    ) -> list[str]:
+        """The likeliest answer to each prompt, which is text that the template made."""
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        found: dict[int, str] = {}
+        with self._as(tuned):
+            for numbers in _batches(order, self._batch):
+                texts = self._answers([prompts[number] for number in numbers], max_tokens)
+                found.update(zip(numbers, texts, strict=True))
+                progress(len(numbers))
+        return [found[number] for number in range(len(prompts))]
+
+    @contextmanager
+    def _as(self, tuned: bool) -> Iterator[None]:
+        import torch
+
+        with torch.inference_mode(), nullcontext() if tuned else self._model.disable_adapter():
+            yield
+
+    def _scored(self, batch: Sequence[Encoded]) -> list[Scored]:
+        import torch
+
+        longest = max(len(one.input_ids) for one in batch)
+        # After the tokens: what stands there is seen by none of them.
+        ids = torch.tensor([one.input_ids + [0] * (longest - len(one.input_ids)) for one in batch])
+        labels = torch.tensor([one.labels + [IGNORED] * (longest - len(one.labels)) for one in batch])
+        mask = torch.tensor([[1] * len(one.input_ids) + [0] * (longest - len(one.input_ids)) for one in batch])
+        logits = self._model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device)).logits
+        found = []
+        for row, wanted in zip(logits, labels, strict=True):
+            places = (wanted[1:] != IGNORED).nonzero().flatten()
+            spread = torch.log_softmax(row[places.to(row.device)].float(), dim=-1).cpu()
+            found.append(Scored(spread.gather(1, wanted[1:][places][:, None]).flatten().tolist()))
+        return found
+
+    def _answers(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        import torch
+
+        encoded = [self.chat.tokens(prompt).ids for prompt in prompts]
+        longest = max(map(len, encoded))
+        # Before the tokens: generation goes on at the end of each row.
+        ids = torch.tensor([[0] * (longest - len(one)) + one for one in encoded])
+        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in encoded])
+        ends = self._ends()
+        made = self._model.generate(
+            input_ids=ids.to(self._device),
+            attention_mask=mask.to(self._device),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            repetition_penalty=1.0,
+            pad_token_id=ends[0],
+            eos_token_id=ends,
+        )
+        texts = []
+        for row in made[:, longest:].tolist():
+            stop = next((place for place, token in enumerate(row) if token in ends), len(row))
+            texts.append(str(self.chat.tokenizer.decode(row[:stop], skip_special_tokens=True)))
+        return texts
+
+    def _ends(self) -> list[int]:
+        """The tokens that end an answer: the tokenizer's, and those that the checkpoint states."""
+        stated = getattr(self._model.generation_config, "eos_token_id", None)
+        more = stated if isinstance(stated, list) else [stated]
+        return list(dict.fromkeys(one for one in (self.chat.tokenizer.eos_token_id, *more) if one is not None))
+
+
+def _batches(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for begin in range(0, len(numbers), size):
+        yield numbers[begin : begin + size]

@@ -1,0 +1,104 @@
+"""The recipe of the loop: a YAML file that names the recipes of its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from serve.adapters.promotions import Rules
+from serve.settings.base import Settings
+from serve.settings.errors import SettingsError, fault_lines
+from serve.settings.model import ModelId
+from serve.settings.yaml_file import load_yaml
+from train.dataset.exports.group import FeedbackFilter
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Collect(Settings):
+    """Which stored conversations are learned from.
+
+    Attributes:
+        feedback: as ``scripts/export_chat_history.py --feedback`` has it.
+        tenant: whose; none for everybody's.
+        min_new: as many answers must be new since the last run, else there is nothing to learn.
+    """
+
+    feedback: FeedbackFilter = "good"
+    tenant: str | None = None
+    min_new: Annotated[int, Field(ge=1)] = 50
+
+
+class Serving(Settings):
+    """The group that serves the model.
+
+    Attributes:
+        url: its address.
+        key_variable: the environment variable with an API key, where one is required.
+        wait: seconds until a published adapter must be ready there.
+    """
+
+    url: Text = "http://127.0.0.1:8000"
+    key_variable: str | None = None
+    wait: Annotated[float, Field(gt=0)] = 60.0
+
+
+class CanaryStep(Settings):
+    """What an adapter that passed the gate gets.
+
+    Attributes:
+        weight: its part of the requests for the model; 0 leaves it under its own name only.
+        rules: when it is rolled back by itself.
+    """
+
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.1
+    rules: Rules = Rules()
+
+
+class LoopSettings(Settings):
+    """One loop.
+
+    Attributes:
+        model: the id under which the model is served, whose conversations are collected.
+        folder: where the loop keeps its state, its data sets and its runs.
+        curate: the recipe of curation. recipe: of the training, whose data is the curated set. evaluation: the
+            settings of the evaluation, whose held-out data is that of the curated set unless it names its own.
+        changes: of the training's recipe, as ``python -m train.finetune --set`` takes them.
+    """
+
+    model: ModelId
+    folder: Text
+    curate: Text
+    recipe: Text
+    evaluation: Text
+    changes: list[Text] = []
+    collect: Collect = Collect()
+    serving: Serving = Serving()
+    canary: CanaryStep = CanaryStep()
+
+
+def load_settings(path: str) -> LoopSettings:
+    """Read the file and check it; relative paths in it begin in its folder.
+
+    Raises:
+        SettingsError: one line for each fault, each naming the key.
+    """
+    try:
+        raw = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        settings = LoopSettings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{path}: {line}" for line in fault_lines(error, LoopSettings))) from None
+    here = Path(path).resolve().parent
+    paths: dict[str, Any] = {
+        name: str(here / Path(getattr(settings, name)).expanduser())
+        for name in ("folder", "curate", "recipe", "evaluation")
+    }
+    return settings.model_copy(update=paths)

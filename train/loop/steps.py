@@ -1,0 +1,230 @@
+"""The steps of a round. Each can be begun again where it was killed, and gives what it found as plain data."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serve.adapters.promotions import Pin, Promotions
+from serve.adapters.registry import Registry
+from serve.settings.environment import Environment
+from train.adapters import publish
+from train.dataset.exports import Problem
+from train.dataset.exports.files import Event, Reading
+from train.dataset.exports.group import Group
+from train.dataset.exports.registry import Readers
+from train.dataset.exports.report import Report
+from train.dataset.exports.run import whole_file, write_rows
+from train.dataset.exports.store import read_store
+from train.dataset.rows import Row, content_digest
+from train.evaluate.served import Served
+from train.loop.settings import LoopSettings
+from train.loop.state import Round, State, StepName
+from train.run_folder import RESULT, RunFolder
+
+Json = dict[str, Any]
+Tell = Callable[[str], None]
+
+ROWS = "rows.jsonl"
+SET = "set"
+RUNS = "runs"
+
+_POLL_SECONDS = 0.5
+
+
+class LoopFailed(Exception):
+    """A step failed; the message is one line. The same command begins the step again."""
+
+
+class NothingToLearn(Exception):
+    """Too little is new; the message says how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step works on.
+
+    Attributes:
+        round: with the steps that are done.
+        before: the last finished round.
+        tell: takes a line for people.
+    """
+
+    settings: LoopSettings
+    round: Round
+    before: Round | None
+    tell: Tell
+
+    @property
+    def folder(self) -> Path:
+        """The round's own folder."""
+        return Path(self.settings.folder) / self.round.name
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of its training."""
+        return RunFolder(str(Path(self.settings.folder) / RUNS), self.round.name)
+
+    @property
+    def served(self) -> Served:
+        """The group."""
+        return Served(self.settings.serving.url, self.settings.serving.key_variable)
+
+
+def collect(work: Work) -> Json:
+    """All stored conversations of the model with the feedback that is asked for, old ones too: an adapter is made
+    anew from the base, and would not know what an earlier one had learned.
+
+    Raises:
+        NothingToLearn: too few are new.
+    """
+    collecting, path = work.settings.collect, work.folder / ROWS
+    work.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    report = Report()
+    reading = Reading(readers=Readers("groupqwen", Group(collecting.feedback)))
+    stored = read_store(Environment.read().database_url, reading, tenant=collecting.tenant)
+    with whole_file(path) as file:
+        write_rows(_of_model(stored, work.settings.model), file, report)
+    rows = _digests(path)
+    known = _digests(Path(work.settings.folder) / work.before.name / ROWS) if work.before else set()
+    new = len(rows - known)
+    if new < collecting.min_new:
+        shutil.rmtree(work.folder)
+        raise NothingToLearn(
+            f"nothing to learn from: {new} new answers with feedback since the last run,"
+            f" collect.min_new is {collecting.min_new}"
+        )
+    work.tell(f"collected {len(rows)} conversations, {new} of them new")
+    return {"conversations": len(rows), "new": new}
+
+
+def curate(work: Work) -> Json:
+    """The conversations as a curated set.
+
+    Raises:
+        LoopFailed: curation failed.
+    """
+    from train.dataset.curate import command
+
+    target = work.folder / SET
+    code = command.main([str(work.folder / ROWS), "--recipe", work.settings.curate, "--out", str(target)])
+    if code not in (0, 3):
+        raise LoopFailed(f"curation ended with exit code {code}")
+    train, validation = _file(target, "train"), _file(target, "validation")
+    if train is None:
+        raise LoopFailed("curation left nothing to train on")
+    return {"train": str(train), "validation": None if validation is None else str(validation)}
+
+
+def tune(work: Work) -> Json:
+    """A training run on the set; one that was killed resumes from its last checkpoint.
+
+    Raises:
+        LoopFailed: it failed.
+    """
+    from train.finetune import command
+
+    data = work.round.done["curate"]
+    changes = [f"data.train=[{data['train']}]", f"data.validation=[{data['validation'] or ''}]"]
+    arguments = ["--config", work.settings.recipe, "--run", work.round.name, "--storage", work.run.storage]
+    for change in (*changes, *work.settings.changes):
+        arguments += ["--set", change]
+    code = command.main(arguments)
+    result = work.run.read_json(RESULT)
+    if code or result is None or result.get("state") != "succeeded":
+        raise LoopFailed(f"the training ended with exit code {code}; its events are in {work.run.address}")
+    return {"run": work.run.address}
+
+
+def publish_adapter(work: Work) -> Json:
+    """The adapter under its own name, on every replica; nobody gets it who does not ask for it.
+
+    Raises:
+        LoopFailed: the group does not have it in time.
+    """
+    manifest = publish(work.run, evaluation={})
+    model = f"{manifest.base.model}:{manifest.name}"
+    deadline = time.monotonic() + work.settings.serving.wait
+    while not work.served.has(model):
+        if time.monotonic() > deadline:
+            raise LoopFailed(f"{model} is not ready at {work.settings.serving.url}; GET /v1/models says why")
+        time.sleep(_POLL_SECONDS)
+    work.tell(f"{model} is served")
+    return {"model": model, "version": manifest.version}
+
+
+def evaluate(work: Work) -> Json:
+    """The adapter against its base, and as served against as trained."""
+    # Imports what trains.
+    from train.evaluate.command import evaluate_run
+    from train.evaluate.settings import load_settings
+
+    settings = load_settings(work.settings.evaluation)
+    report = evaluate_run(work.run, settings, work.served, work.round.name)
+    for check in report.checks:
+        work.tell(f"{'pass' if check.passed else 'FAIL'}  {check.text}")
+    return {"passed": report.passed}
+
+
+def decide(work: Work) -> Json:
+    """The evaluation into the registry, and a part of the requests for an adapter that passed."""
+    manifest = publish(work.run)
+    promotions, settings = Promotions(Registry()), work.settings.canary
+    model, name = manifest.base.model, manifest.name
+    why_not = ""
+    if not work.round.done["evaluate"]["passed"]:
+        why_not = "the gate did not pass it"
+    elif not settings.weight:
+        why_not = "no canary is wanted"
+    elif Pin(name=name, version=manifest.version) in promotions.standing(model).refused:
+        why_not = "it was rolled back"  # This step was killed after it had made it the canary.
+    if why_not:
+        work.tell(f"{model}:{name} stays under its own name: {why_not}")
+        return {"canary": 0.0}
+    promotions.canary(model, name, settings.weight, by="loop", rules=settings.rules)
+    work.tell(f"{model}:{name} answers {settings.weight:.0%} of the requests for the model")
+    return {"canary": settings.weight}
+
+
+#: What carries out each step.
+ACTIONS: dict[StepName, Callable[[Work], Json]] = {
+    "collect": collect,
+    "curate": curate,
+    "tune": tune,
+    "publish": publish_adapter,
+    "evaluate": evaluate,
+    "decide": decide,
+}
+
+
+def next_round(state: State) -> Round:
+    """The round that is under way, or a new one."""
+    if state.current is not None:
+        return state.current
+    number = state.finished.number + 1 if state.finished else 1
+    return Round(number=number, begun=datetime.now(UTC))
+
+
+def _of_model(events: Iterator[Event], model: str) -> Iterator[Event]:
+    """What the model answered, whichever of its adapters did."""
+    for event in events:
+        if isinstance(event, Problem) or (event.model or "").partition(":")[0] == model:
+            yield event
+
+
+def _digests(path: Path) -> set[str]:
+    """Stand for what is said in the rows of a file; none where there is no file."""
+    if not path.is_file():
+        return set()
+    with path.open("rb") as file:
+        return {content_digest(row.messages) for row in map(Row.from_json, file)}
+
+
+def _file(folder: Path, split: str) -> Path | None:
+    path = folder / "data" / f"{split}.jsonl"
+    return path if path.is_file() and path.stat().st_size else None
