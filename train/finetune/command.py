@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(job: Job, *, as_json: bool) -> int:
     sys.stderr.write(f"the run's folder: {job.folder.address}\n")
     job.folder.make()
-    with _terminated_as_interrupted(), _ray(), told(job.folder):
+    # Ray puts a handler of its own in place of ours.
+    with _ray(), _terminated_as_interrupted(), told(job.folder):
         result = run(job, progress=True)
     if as_json:
         sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())

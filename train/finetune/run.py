@@ -81,9 +81,7 @@ def run(job: Job, *, progress: bool) -> Json:
 
 def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) -> Json:
     base = base_checkpoint(job.recipe.model, progress=progress)
-    if job.recipe.data.replay is not None:
-        events.write("message", "the base answers the prompts for replay, unless it has done so before")
-    replay = replayed(job.recipe, base.path)
+    replay = replayed(job, base.path)
     manifest = prepare_data(job.recipe, job.folder, base.path, replay)
     counts = {name: split["rows"] for name, split in manifest["splits"].items()}
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
