@@ -14,6 +14,7 @@ import httpx
 import yaml
 
 from serve.cluster import Capacity, Node, Resources
+from serve.gateway.fine_tuning import Runner
 from serve.store import FileRoom, FineTuningJob, JobEvent, StoredFile
 from serve.store.records import utc_now
 from tests.unit.gateway.group import Group, group
@@ -125,8 +126,11 @@ class Bench:
 
     async def look(self) -> None:
         """Let the runner look once, and wait for all that it begins."""
-        await self.group.runner.look()
-        while steps := list(self.group.runner._steps.values()):
+        await self.look_with(self.group.runner)
+
+    async def look_with(self, runner: Runner) -> None:
+        await runner.look()
+        while steps := list(runner._steps.values()):
             for step in steps:
                 await step
 
