@@ -1,6 +1,6 @@
 """What the gateway asks of Ray Serve, and the only module that uses parts of Ray that are not public.
 
-Ray is pinned in pyproject.toml because of ``_get_global_client``, ``ASGIDIReceiveProxy`` and ``get_serve_logs_dir``.
+Ray is pinned in pyproject.toml because of it: what comes from its ``_private`` packages, and ``_get_global_client``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import ray
 from ray import serve as ray_serve
+from ray._private.services import get_webui_url_from_internal_kv
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
 from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
@@ -21,9 +23,12 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import Message, Receive
 
+from serve.errors import Unavailable
+
 MODEL_DEPLOYMENT = "Model"
 
 Json = dict[str, Any]
+Resources = dict[str, float]
 
 
 class WakeFailed(Exception):
@@ -92,6 +97,73 @@ def _model_application(name: str, application: Json, deployment: Json | None) ->
         residency=args.get("residency", "always"),
         nodes=frozenset(one["node_id"] for one in replicas if one.get("node_id")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster, with the resources that Ray counts: ``CPU``, ``GPU``, ``memory`` in bytes, ...
+
+    Attributes:
+        total: what it has. free: what nobody has taken.
+    """
+
+    id: str
+    total: Resources
+    free: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the cluster has, and what serving must always have of it.
+
+    Attributes:
+        minimum: what each replica takes that Serve may never be without, one entry for each of its bundles.
+        missing: those of them that are not there now: models that start, or were lost.
+    """
+
+    nodes: tuple[Node, ...]
+    minimum: tuple[Resources, ...]
+    missing: tuple[Resources, ...]
+
+
+async def capacity() -> Capacity:
+    """The cluster's resources, and serving's minimum."""
+    return await asyncio.to_thread(_capacity)
+
+
+def _capacity() -> Capacity:
+    free = available_resources_per_node()
+    nodes = tuple(
+        Node(one["NodeID"], one["Resources"], free.get(one["NodeID"], {})) for one in ray.nodes() if one["Alive"]
+    )
+    minimum: list[Resources] = []
+    missing: list[Resources] = []
+    for application in _get_global_client().get_serve_details()["applications"].values():
+        for deployment in application["deployments"].values():
+            config = deployment["deployment_config"]
+            bundles = config.get("placement_group_bundles") or [deployment["required_resources"]]
+            scaling = config.get("autoscaling_config")
+            least = scaling["min_replicas"] if scaling else config["num_replicas"]
+            placed = sum(one["state"] in _PLACED for one in deployment["replicas"])
+            minimum += bundles * least
+            missing += bundles * max(0, least - placed)
+    return Capacity(nodes, tuple(minimum), tuple(missing))
+
+
+#: Replicas that have their resources already.
+_PLACED = ("RUNNING", "UPDATING", "RECOVERING")
+
+
+async def dashboard_address() -> str:
+    """Where Ray's dashboard, and with it the Job API, is reached from this node."""
+    return await asyncio.to_thread(_dashboard_address)
+
+
+def _dashboard_address() -> str:
+    found = get_webui_url_from_internal_kv()
+    if not found:
+        raise Unavailable("Ray runs without its dashboard here, which jobs are submitted to.", code="no_job_api")
+    return f"http://{found}"
 
 
 async def http_address() -> tuple[str, int]:

@@ -30,7 +30,7 @@ class Caller:
 
 
 #: The person at this machine, where no key is needed.
-LOCAL = Caller("local", frozenset({"inference", "conversations", "files", "admin"}))
+LOCAL = Caller("local", frozenset({"inference", "conversations", "files", "fine_tuning", "admin"}))
 
 
 async def admit(scope: Scope) -> Caller:

@@ -6,13 +6,13 @@ import re
 import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from serve.errors import InvalidRequest
 from serve.gateway.caller import Caller, caller_of
+from serve.gateway.query import query_of
 from serve.protocol.http import read_body, send_json
 from serve.protocol.requests import Metadata
 from serve.protocol.validation import parse_json, parse_request
@@ -159,13 +159,7 @@ async def _read(kind: type[T], scope: Scope, receive: Receive) -> T:
 
 
 def _query(scope: Scope) -> tuple[ConversationQuery, dict[str, str]]:
-    fields: dict[str, object] = {}
-    metadata: dict[str, str] = {}
-    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
-        if name.startswith("metadata[") and name.endswith("]"):
-            metadata[name[9:-1]] = value
-        elif name == "limit" and not re.fullmatch("[0-9]{1,9}", value):
-            raise InvalidRequest("limit: must be a number from 1 to 100.", param="limit")
-        else:
-            fields[name] = int(value) if name == "limit" else value
+    fields, metadata = query_of(scope)
+    if not re.fullmatch("[0-9]{1,9}", str(fields.get("limit", 0))):
+        raise InvalidRequest("limit: must be a number from 1 to 100.", param="limit")
     return parse_request(ConversationQuery, fields), metadata

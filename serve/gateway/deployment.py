@@ -19,6 +19,7 @@ from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
 from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.files import Files
+from serve.gateway.fine_tuning import FineTuningJobs, Runner
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.keeper import Keeper
@@ -81,6 +82,8 @@ class Gateway:
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
+        self._runner = Runner(self._store, self._keeper, self._members, behaviour.fine_tuning)
+        self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, environment.runs)
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._feedback_watch = FeedbackWatch(self._store, Promotions(Registry(environment.adapters_dir)))
         self._inference = Inference(
@@ -98,6 +101,7 @@ class Gateway:
         self._app = self._build(settings, rate_limits, key_required=key_required)
         await self._members.start()
         self._keeper.start()
+        self._runner.start()
         self._feedback_watch.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
@@ -109,6 +113,7 @@ class Gateway:
             Models(self._members),
             Conversations(self._store),
             self._files,
+            self._fine_tuning,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -136,6 +141,7 @@ class Gateway:
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
         self._files.limits = wanted.files
+        self._runner.settings = wanted.fine_tuning
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):
@@ -156,6 +162,7 @@ class Gateway:
             self._waking.close()
             self._reports.cancel()
             self._files.close()
+            await self._runner.close()
             await self._feedback_watch.close()
             await self._keeper.close()
             await self._members.close()

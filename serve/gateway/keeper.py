@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+import shutil
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from filelock import Timeout
@@ -17,6 +20,7 @@ from serve.store import FileRoom, Store, StoredFile
 from serve.store.contents import Change, Contents
 
 _THREADS = 4
+_COPY_BYTES = 1024 * 1024
 _SWEEP_SECONDS = 3600.0
 
 T = TypeVar("T")
@@ -75,6 +79,19 @@ class Keeper:
         except OSError as error:
             logger.error("a content cannot be read; does every gateway see GROUPQWEN_FILES_DIR?", exc_info=error)
             raise ContentMissing(file.id) from error
+
+    async def copy(self, file: StoredFile, target: Path) -> None:
+        """Copy a file's content.
+
+        Raises:
+            ContentMissing: it cannot be read here.
+            StorageFull: the disk has no room for the copy.
+        """
+        content = await self.open(file)
+        try:
+            await self.run(_copied, content, target)
+        finally:
+            self.close_content(content)
 
     def close_content(self, content: IO[bytes]) -> None:
         """Close a content once the read that is under way has ended, which an event loop must not wait for."""
@@ -167,3 +184,10 @@ class Keeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
+
+
+def _copied(content: IO[bytes], target: Path) -> None:
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    with part.open("wb") as copy:
+        shutil.copyfileobj(content, copy, _COPY_BYTES)
+    part.replace(target)

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.gateway.conversations import ConversationQuery, Conversations, FeedbackRequest, MetadataRequest
 from serve.gateway.files import FileQuery, Files
+from serve.gateway.fine_tuning import FineTuningJobs
+from serve.gateway.fine_tuning.requests import CheckpointQuery, EventQuery, FineTuningRequest, JobQuery, LogQuery
 from serve.gateway.health import Health
 from serve.gateway.inference import CHAT, COMPLETION, EMBEDDING, Inference
 from serve.gateway.models import Models
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # It is made from the operations here.
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+#: Where fine-tuning jobs are.
+JOBS = "/v1/fine_tuning/jobs"
 #: Where many chats share one socket.
 CHAT_SOCKET = "/v1/chat/stream"
 
@@ -62,6 +66,7 @@ class Parts:
     models: Models
     conversations: Conversations
     files: Files
+    jobs: FineTuningJobs
     health: Health
     reference: Reference
 
@@ -172,6 +177,69 @@ OPERATIONS = (
         lambda to: to.files.delete,
         "Delete an uploaded file and its content.",
         "`file` with `deleted`",
+    ),
+    Operation(
+        "POST",
+        JOBS,
+        lambda to: to.jobs.create,
+        "Tune a model with uploaded files. With the header `Idempotency-Key`, once however often it is sent.",
+        "`fine_tuning.job`",
+        body=FineTuningRequest,
+    ),
+    Operation(
+        "GET",
+        JOBS,
+        lambda to: to.jobs.list,
+        "List fine-tuning jobs, newest first. `metadata[key]=value` filters by metadata.",
+        "`list` of `fine_tuning.job`",
+        query=JobQuery,
+    ),
+    Operation("GET", f"{JOBS}/{{id}}", lambda to: to.jobs.get, "Get a fine-tuning job.", "`fine_tuning.job`"),
+    Operation(
+        "POST",
+        f"{JOBS}/{{id}}/cancel",
+        lambda to: to.jobs.cancel,
+        "End a fine-tuning job for good.",
+        "`fine_tuning.job`",
+    ),
+    Operation(
+        "POST",
+        f"{JOBS}/{{id}}/pause",
+        lambda to: to.jobs.pause,
+        "Let a fine-tuning job save itself and give its resources back.",
+        "`fine_tuning.job`",
+    ),
+    Operation(
+        "POST",
+        f"{JOBS}/{{id}}/resume",
+        lambda to: to.jobs.resume,
+        "Put a paused fine-tuning job back into the queue.",
+        "`fine_tuning.job`",
+    ),
+    Operation(
+        "GET",
+        f"{JOBS}/{{id}}/events",
+        lambda to: to.jobs.events,
+        "List what happened to a fine-tuning job, newest first.",
+        "`list` of `fine_tuning.job.event`",
+        query=EventQuery,
+    ),
+    Operation(
+        "GET",
+        f"{JOBS}/{{id}}/checkpoints",
+        lambda to: to.jobs.checkpoints,
+        "List a fine-tuning job's checkpoints that are kept, newest first.",
+        "`list` of `fine_tuning.job.checkpoint`",
+        query=CheckpointQuery,
+    ),
+    Operation(
+        "GET",
+        f"{JOBS}/{{id}}/logs",
+        lambda to: to.jobs.logs,
+        "Get the last lines of what a fine-tuning job printed.",
+        "text",
+        query=LogQuery,
+        answer_type="text/plain",
     ),
     Operation(
         "GET",

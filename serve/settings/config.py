@@ -287,7 +287,13 @@ def _faults_of_the_whole(members: list[tuple[Application, Settings, Settings]]) 
             faults.append(f"{where}.route_prefix: must be '/m/{args.id}', not {application.route_prefix!r}")
     for index, (_, _, user) in enumerate(members):
         if isinstance(user, GatewayUserConfig):
-            faults += _faults_of_routing(user, seen, f"applications[{index}].deployments[0].user_config.routing")
+            where = f"applications[{index}].deployments[0].user_config"
+            faults += _faults_of_routing(user, seen, f"{where}.routing")
+            faults += [
+                f"{where}.fine_tuning.recipes: {one_of('model', model, seen)}"
+                for model in user.fine_tuning.recipes
+                if model not in seen
+            ]
     return faults
 
 

@@ -77,6 +77,21 @@ class FileLimits(Settings):
     uploads: Annotated[int, Field(ge=1)] = 4
 
 
+class FineTuning(Settings):
+    """What may be tuned over the API, and how.
+
+    Attributes:
+        recipes: id of a model -> the recipe that it is tuned by, a file that the gateway's node has; a relative path
+            begins in the folder that the package ``train`` is in. Models that are not named here cannot be tuned.
+        storage: the folder of the runs, which every node sees; by default ``GROUPQWEN_RUNS``, where that is a folder.
+        unfinished_jobs: most jobs of one caller that wait, run or are paused.
+    """
+
+    recipes: dict[ModelId, Annotated[str, Field(min_length=1)]] = {}
+    storage: Annotated[str, Field(pattern=r"^[/~]")] | None = None
+    unfinished_jobs: Annotated[int, Field(ge=1)] = 8
+
+
 class Condition(Settings):
     """What a request must be like; every field that is set must hold.
 
@@ -141,6 +156,7 @@ class GatewayUserConfig(Settings):
     timeouts: Timeouts = Timeouts()
     wake: Wake = Wake()
     files: FileLimits = FileLimits()
+    fine_tuning: FineTuning = FineTuning()
 
 
 class GatewaySettings(Settings):

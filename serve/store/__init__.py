@@ -1,9 +1,11 @@
-"""The database: stored conversations, feedback on them, files, API keys and usage. Knows nothing of Ray or HTTP."""
+"""The database: stored conversations, feedback on them, files, jobs, keys and usage. Knows nothing of Ray or HTTP."""
 
 from serve.store.records import (
     Conversation,
     Feedback,
     FileRoom,
+    FineTuningJob,
+    JobEvent,
     Key,
     NewKey,
     Page,
@@ -20,6 +22,8 @@ __all__ = [
     "Conversation",
     "Feedback",
     "FileRoom",
+    "FineTuningJob",
+    "JobEvent",
     "Key",
     "NewKey",
     "Page",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from serve.errors import InvalidRequest, NotFound
 from serve.store.database import Database
+from serve.store.locks import lock_tenant
 from serve.store.pages import check_page, read_page
 from serve.store.records import FileRoom, Order, Page, StoredFile, utc_now
 from serve.store.tables import FileRow
@@ -32,9 +32,7 @@ class Files:
         """
 
         def work(session: Session) -> None:
-            if session.get_bind().dialect.name == "postgresql":
-                # Two uploads must not both take the last place. SQLite has one writer at a time anyway.
-                session.execute(select(func.pg_advisory_xact_lock(_lock(file.tenant))))
+            lock_tenant(session, "files", file.tenant)
             _check_room(session, file.tenant, file.bytes, room)
             session.add(_to_row(file))
 
@@ -134,11 +132,6 @@ def not_found(id: str, param: str | None = None) -> NotFound:
 
 def _of(tenant: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return FileRow.tenant == tenant, or_(FileRow.expires_at.is_(None), FileRow.expires_at > utc_now())
-
-
-def _lock(tenant: str) -> int:
-    """The number of a tenant's advisory lock: 64 bits, signed."""
-    return int.from_bytes(hashlib.sha256(f"files of {tenant}".encode()).digest()[:8], "big", signed=True)
 
 
 def _check_room(session: Session, tenant: str, more: int, room: FileRoom) -> None:

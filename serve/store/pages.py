@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from serve.errors import InvalidRequest, NotFound
 from serve.store.records import Order, Page
-from serve.store.tables import ConversationRow, FileRow
+from serve.store.tables import ConversationRow, FileRow, FineTuningJobRow
 
-R = TypeVar("R", ConversationRow, FileRow)
+R = TypeVar("R", ConversationRow, FileRow, FineTuningJobRow)
 T = TypeVar("T")
 
 

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     INFERENCE = "inference"
     CONVERSATIONS = "conversations"
     FILES = "files"
+    FINE_TUNING = "fine_tuning"
     ADMIN = "admin"
 
 
@@ -160,6 +161,93 @@ class FileRoom:
 
     count: int
     bytes: int
+
+
+Level = Literal["info", "warning", "error"]
+#: OpenAI's states of a fine-tuning job, and ``paused``.
+JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuningJob:
+    """A fine-tuning job.
+
+    Attributes:
+        tenant: whose it is: the API key's id, or ``"local"``.
+        model: id of the model that is tuned.
+        adapter: the name under which the result is published.
+        run: the folder or address of its run.
+        method: ``type`` and hyperparameters, as OpenAI's ``method``.
+        fingerprint: SHA-256 of the request, to know one that is sent again.
+        queued_at: since when it has its place in the queue; none before it was validated.
+        error: OpenAI's ``code``, ``message`` and ``param`` of a job that failed.
+        plan: what its validation found out: what it needs of a node, and its whole recipe.
+        progress: the state and the last measurement of this attempt, as its events say them.
+        wanted: what was asked for and has not come about yet.
+        attempt: how often it was started. restarts: how often of these because it was lost.
+        submitted: whether Ray has been given this attempt.
+        indexed: the last event of the run's folder that was taken into the database.
+        revision: counts changes; a change is made to the revision that was read, or not at all.
+    """
+
+    id: str
+    tenant: str
+    created_at: datetime
+    model: str
+    adapter: str
+    run: str
+    training_file: str
+    fingerprint: str
+    seed: int
+    method: dict[str, Any]
+    status: JobStatus = "validating_files"
+    validation_file: str | None = None
+    suffix: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    idempotency_key: str | None = field(default=None, repr=False)
+    queued_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: dict[str, Any] | None = None
+    fine_tuned_model: str | None = None
+    trained_tokens: int | None = None
+    plan: dict[str, Any] | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    wanted: Literal["pause", "cancel"] | None = None
+    attempt: int = 0
+    restarts: int = 0
+    submitted: bool = False
+    indexed: int = 0
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        require_aware(self.created_at, "created_at")
+
+    @property
+    def submission(self) -> str:
+        """Ray's name for this attempt; made of what is known, so that an attempt cannot be submitted twice."""
+        return f"{self.id}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """What happened to a job.
+
+    Attributes:
+        kind: ``message``, ``state``, ``metrics`` or ``checkpoint``.
+        step: of metrics and checkpoints.
+        position: its place among the job's events, from 1; 0 while it has none.
+    """
+
+    at: datetime
+    message: str
+    level: Level = "info"
+    kind: str = "message"
+    step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        require_aware(self.at, "at")
 
 
 @dataclass(frozen=True, slots=True)

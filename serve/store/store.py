@@ -15,7 +15,9 @@ from serve.store.conversations import Conversations
 from serve.store.database import Database
 from serve.store.feedback import FeedbackLog
 from serve.store.files import Files
+from serve.store.jobs import Jobs
 from serve.store.keys import Keys
+from serve.store.leases import Leases
 from serve.store.records import Conversation, Feedback
 from serve.store.stream import read_batch
 from serve.store.usage import Usage
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Store:
-    """Conversations, feedback, files, keys and usage in one database.
+    """Conversations, feedback, files, fine-tuning jobs, keys and usage in one database.
 
     Every call is a coroutine, does its work on the store's own threads in one transaction, and raises
     ``serve.errors.Unavailable`` where the database does not answer. Also an asynchronous context manager that
@@ -42,7 +44,9 @@ class Store:
         self.conversations = Conversations(self._database)
         self.feedback = FeedbackLog(self._database)
         self.files = Files(self._database)
+        self.jobs = Jobs(self._database)
         self.keys = Keys(self._database)
+        self.leases = Leases(self._database)
         self.usage = Usage(self._database)
 
     def __repr__(self) -> str:

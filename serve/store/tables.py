@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import Dialect, ForeignKey, Index, MetaData
+from sqlalchemy import Dialect, ForeignKey, Index, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -167,3 +167,81 @@ class FileRow(Base):
     bytes: Mapped[int] = mapped_column(sa.BigInteger)
     sha256: Mapped[str]
     validation: Mapped[dict[str, Any] | None]
+
+
+class FineTuningJobRow(Base):
+    """A fine-tuning job; what it does stands in its run's folder."""
+
+    __tablename__ = "fine_tuning_jobs"
+    __table_args__ = (
+        Index(None, "tenant", "created_at", "id"),
+        Index(None, "status", "created_at", "id"),
+        UniqueConstraint("tenant", "idempotency_key"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    created_at: Mapped[datetime]
+    status: Mapped[str]
+    model: Mapped[str]
+    adapter: Mapped[str]
+    run: Mapped[str]
+    training_file: Mapped[str]
+    validation_file: Mapped[str | None]
+    suffix: Mapped[str | None]
+    seed: Mapped[int] = mapped_column(sa.BigInteger)
+    method: Mapped[dict[str, Any]]
+    fingerprint: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    queued_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None]
+    fine_tuned_model: Mapped[str | None]
+    trained_tokens: Mapped[int | None] = mapped_column(sa.BigInteger)
+    plan: Mapped[dict[str, Any] | None]
+    progress: Mapped[dict[str, Any]]
+    wanted: Mapped[str | None]
+    attempt: Mapped[int]
+    restarts: Mapped[int]
+    submitted: Mapped[bool]
+    indexed: Mapped[int] = mapped_column(sa.BigInteger)
+    revision: Mapped[int]
+    pairs: Mapped[list[FineTuningMetadataRow]] = relationship(
+        order_by="FineTuningMetadataRow.key", lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class FineTuningMetadataRow(Base):
+    """One pair of a job's metadata, as ``MetadataRow`` is of a conversation's."""
+
+    __tablename__ = "fine_tuning_metadata"
+    __table_args__ = (Index(None, "key", "value"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey(FineTuningJobRow.id, ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class FineTuningEventRow(Base):
+    """What happened to a fine-tuning job, in the order in which it became known."""
+
+    __tablename__ = "fine_tuning_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey(FineTuningJobRow.id, ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    level: Mapped[str]
+    kind: Mapped[str]
+    message: Mapped[str]
+    step: Mapped[int | None] = mapped_column(sa.BigInteger)
+    data: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    """Who does for a while what only one process may do at a time."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    expires_at: Mapped[datetime]

@@ -8,12 +8,12 @@ from datetime import UTC, date
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from serve.store.database import Database
 from serve.store.records import UsageRecord, UsageTotal
 from serve.store.tables import UsageRow
+from serve.store.upsert import INSERTS
 
 _KEY = ("key_id", "model", "day")
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens")
@@ -32,7 +32,7 @@ class Usage:
             return
 
         def work(session: Session) -> None:
-            insert = _INSERTS[session.get_bind().dialect.name](UsageRow)
+            insert = INSERTS[session.get_bind().dialect.name](UsageRow)
             sums = {name: getattr(UsageRow, name) + insert.excluded[name] for name in _COUNTS}
             upsert = insert.on_conflict_do_update(index_elements=_KEY, set_=sums)
             session.connection().execute(upsert, rows)
@@ -59,9 +59,6 @@ class Usage:
             return tuple(UsageTotal(key, model, *map(int, counts)) for key, model, *counts in session.execute(query))
 
         return await self._database.read(work)
-
-
-_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 def _summed(batch: Iterable[UsageRecord]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from serve.settings.environment import SERVE_FLAGS, Environment
 from serve.settings.gateway import (
     Condition,
     FileLimits,
+    FineTuning,
     GatewaySettings,
     GatewayUserConfig,
     Limits,
@@ -72,6 +73,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "timeouts": Timeouts,
     "wake": Wake,
     "files": FileLimits,
+    "fine_tuning": FineTuning,
     "Model: args": ModelSettings,
     "Model: user_config": ModelUserConfig,
     "adapters": AdapterSource,

@@ -18,12 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
-from serve.cluster import ModelApplication
+from serve.cluster import ModelApplication, capacity
 from serve.gateway.access import Access
 from serve.gateway.conversations import Conversations
 from serve.gateway.edge import Edge
 from serve.gateway.feedback_watch import FeedbackWatch
 from serve.gateway.files import Files
+from serve.gateway.fine_tuning import FineTuningJobs, Runner
+from serve.gateway.fine_tuning.validation import AskCapacity
 from serve.gateway.health import Health
 from serve.gateway.inference import Behaviour, Inference
 from serve.gateway.keeper import Keeper
@@ -45,6 +47,7 @@ from serve.settings.gateway import GatewayUserConfig
 from serve.store import Store
 from serve.store.contents import Contents
 from tests.unit.replica.models import TOKEN, replica
+from train.jobs import RayJobs
 
 Json = dict[str, Any]
 CHAT = "/v1/chat/completions"
@@ -161,6 +164,7 @@ class Group:
     store: Store
     files: Files
     keeper: Keeper
+    runner: Runner
     inference: Inference
     usage: UsageLedger
     metrics: GatewayMetrics
@@ -179,6 +183,7 @@ class Group:
         """Take new behaviour, as a deployment does."""
         wanted = GatewayUserConfig.model_validate(user_config)
         self.files.limits = wanted.files
+        self.runner.settings = wanted.fine_tuning
         self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
@@ -210,6 +215,8 @@ async def group(
     key_required: bool = False,
     allowed_origins: tuple[str, ...] = (),
     access_log: bool = True,
+    ray_jobs: RayJobs | None = None,
+    ask_capacity: AskCapacity = capacity,
     **user_config: Any,
 ) -> AsyncIterator[Group]:
     """A gateway over one replica of each handler, put together as ``serve.gateway.deployment`` does it."""
@@ -242,7 +249,9 @@ async def group(
     keeper = Keeper(store, Contents(folder / "files"))
     files = Files(store, keeper, behaviour.files)
     health = Health(members, store, metrics)
-    parts = Parts(inference, Models(members), Conversations(store), files, health, _reference())
+    runner = Runner(store, keeper, members, behaviour.fine_tuning, ray_jobs=ray_jobs, ask_capacity=ask_capacity)
+    jobs = FineTuningJobs(store, members, runner, str(folder / "runs"))
+    parts = Parts(inference, Models(members), Conversations(store), files, jobs, health, _reference())
     access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
@@ -255,6 +264,7 @@ async def group(
             store,
             files,
             keeper,
+            runner,
             inference,
             usage,
             metrics,
@@ -265,6 +275,7 @@ async def group(
         )
     finally:
         files.close()
+        await runner.close()
         await keeper.close()
         await members.close()
         await usage.close()

@@ -1,0 +1,83 @@
+"""Whether a job's workers find their resources on the nodes, with serving's minimum left alone. Only arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from serve.cluster import Capacity, Resources
+from serve.gateway.members import Member
+from serve.store import FineTuningJob
+
+#: Ray counts in ten-thousandths.
+_STEP = 1e-4
+
+
+def bundles_of(job: FineTuningJob) -> list[Resources]:
+    """What each worker of a job that was validated takes."""
+    plan = job.plan or {}
+    one = {"CPU": float(plan["cpus"])} | ({"GPU": float(plan["gpus"])} if plan["gpus"] else {})
+    return [one] * int(plan["workers"])
+
+
+def needs_of(job: FineTuningJob) -> str:
+    """The same for people."""
+    plan = job.plan or {}
+    return f"{plan['workers']} x ({plan['cpus']:g} CPU, {plan['gpus']} GPU)"
+
+
+def has_room(capacity: Capacity, promised: Iterable[Resources], wanted: Iterable[Resources]) -> bool:
+    """Whether ``wanted`` is free now, beside what serving lacks to its minimum.
+
+    Args:
+        promised: what jobs will take that were started and have not taken it yet.
+    """
+    free = [dict(node.free) for node in capacity.nodes]
+    return _place(free, capacity.missing) and _place(free, promised) and _place(free, wanted)
+
+
+def could_have_room(capacity: Capacity, wanted: Iterable[Resources]) -> bool:
+    """Whether ``wanted`` fits on the nodes that there are, when nothing runs but serving at its minimum."""
+    total = [dict(node.total) for node in capacity.nodes]
+    return _place(total, capacity.minimum) and _place(total, wanted)
+
+
+def beside_serving(capacity: Capacity) -> Resources:
+    """What all nodes have together beside serving's minimum."""
+    found: Resources = {}
+    for node in capacity.nodes:
+        for name in ("CPU", "GPU"):
+            found[name] = found.get(name, 0.0) + node.total.get(name, 0.0)
+    for bundle in capacity.minimum:
+        for name in found:
+            found[name] -= bundle.get(name, 0.0)
+    return found
+
+
+def memory_places(capacity: Capacity, members: Iterable[Member], bytes: int) -> int:
+    """How many workers of ``bytes`` the nodes have memory for, beside the models that they hold.
+
+    Ray's ``memory`` is what a node had free when it began. A model with replicas on several nodes is shared out
+    evenly, since its replicas are alike.
+    """
+    held: dict[str, float] = {}
+    for member in members:
+        need = sum(report.need for report in member.reports if report.state not in ("resting", "waiting"))
+        for node in member.application.nodes:
+            held[node] = held.get(node, 0.0) + need / len(member.application.nodes)
+    left = (node.total.get("memory", 0.0) - held.get(node.id, 0.0) for node in capacity.nodes)
+    return sum(max(0, int(one // bytes)) for one in left)
+
+
+def _place(nodes: list[Resources], bundles: Iterable[Resources]) -> bool:
+    """Take each bundle from a node that has it, the largest first; false where one finds none."""
+    for bundle in sorted(bundles, key=lambda one: (one.get("GPU", 0.0), one.get("CPU", 0.0)), reverse=True):
+        node = next((one for one in nodes if _holds(one, bundle)), None)
+        if node is None:
+            return False
+        for name, amount in bundle.items():
+            node[name] = node.get(name, 0.0) - amount
+    return True
+
+
+def _holds(node: Resources, bundle: Resources) -> bool:
+    return all(node.get(name, 0.0) + _STEP >= amount for name, amount in bundle.items())

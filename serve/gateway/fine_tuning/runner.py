@@ -1,0 +1,184 @@
+"""The one who carries fine-tuning jobs out: of all gateway replicas, the one that holds the lease.
+
+Everything it knows is in the database, in the folders of the runs and in Ray, so that another replica, or the next
+process, goes on where this one was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from serve.cluster import capacity, dashboard_address
+from serve.errors import GroupQwenError, InvalidRequest
+from serve.gateway.fine_tuning.following import Following, message
+from serve.gateway.fine_tuning.room import bundles_of, has_room, needs_of
+from serve.gateway.fine_tuning.validation import AskCapacity, Validation
+from serve.gateway.keeper import Keeper
+from serve.gateway.members import Members
+from serve.settings.gateway import FineTuning
+from serve.store import FineTuningJob, Store
+from serve.store.records import utc_now
+from train.jobs import JobsUnreachable, RayJobs, StorageError
+
+LEASE = "fine-tuning"
+#: How long a replica that was killed keeps others from going on.
+LEASE_SECONDS = 15.0
+#: Between two looks at the jobs.
+LOOK_SECONDS = 2.0
+_THREADS = 4
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Looks at the jobs again and again, and brings each forward.
+
+    Attributes:
+        settings: what may be tuned; replaced when the deployment is reconfigured.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keeper: Keeper,
+        members: Members,
+        settings: FineTuning,
+        *,
+        ray_jobs: RayJobs | None = None,
+        ask_capacity: AskCapacity = capacity,
+    ) -> None:
+        self.settings = settings
+        self._store = store
+        self._ask_capacity = ask_capacity
+        self._made = ray_jobs
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
+        self._validation = Validation(store, keeper, members, ask_capacity)
+        self._following = Following(store, self.ray_jobs, self._threads)
+        self._holder = secrets.token_hex(8)
+        self._holds = False
+        self._due = asyncio.Event()
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        #: Jobs that were told that they wait, by their place in the queue.
+        self._told: dict[str, object] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._keep_looking())
+
+    async def close(self) -> None:
+        """Stop looking; what is under way is left to whoever looks next."""
+        tasks = [*self._steps.values(), *([self._task] if self._task is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._holds:
+            try:
+                await self._store.leases.give_back(LEASE, self._holder)
+            except GroupQwenError:
+                pass  # It ends by itself.
+        self._threads.shutdown(wait=False)
+
+    def wake(self) -> None:
+        """Look now: something has been asked for."""
+        self._due.set()
+
+    async def ray_jobs(self) -> RayJobs:
+        """Ray's Job API.
+
+        Raises:
+            Unavailable: this cluster has none.
+        """
+        if self._made is None:
+            self._made = RayJobs(await dashboard_address())
+        return self._made
+
+    async def look(self) -> None:
+        """Look once, and begin what is due."""
+        jobs = await self._store.jobs.active()
+        if not jobs:
+            return
+        self._holds = await self._store.leases.take(LEASE, self._holder, LEASE_SECONDS)
+        if not self._holds:
+            return
+        for job in jobs:
+            if job.id not in self._steps and job.status != "queued":
+                self._begin(job)
+        await self._admit(jobs)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            self._due.clear()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001  # The next look does it; nothing depends on it.
+                logger.warning("the fine-tuning jobs could not be looked at: %s", error)
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+
+    def _begin(self, job: FineTuningJob) -> None:
+        task = self._steps[job.id] = asyncio.create_task(self._step(job))
+        task.add_done_callback(lambda _: self._steps.pop(job.id, None))
+
+    async def _step(self, job: FineTuningJob) -> None:
+        """Bring one job forward by one step."""
+        try:
+            if job.status == "validating_files":
+                await self._validate(job)
+            elif job.status == "running":
+                await self._following.go_on(job)
+            else:
+                await self._following.stop(job)
+        except (JobsUnreachable, StorageError, GroupQwenError) as error:
+            logger.warning("a fine-tuning job has to wait: %s", error, extra={"job": job.id})
+        except Exception:
+            logger.exception("a fine-tuning job could not be brought forward", extra={"job": job.id})
+
+    async def _validate(self, job: FineTuningJob) -> None:
+        try:
+            checked = await self._validation.checked(job, self.settings)
+        except InvalidRequest as error:
+            found = {"code": error.code, "message": error.message, "param": error.param}
+            await self._store.jobs.change(
+                job, message(error.message, "error"), status="failed", error=found, finished_at=utc_now()
+            )
+            return
+        await self._store.jobs.change(
+            job,
+            message("Files validated, moving job to queued state"),
+            status="queued",
+            queued_at=utc_now(),
+            plan=checked.plan,
+            method=checked.method,
+        )
+        self.wake()
+
+    async def _admit(self, jobs: tuple[FineTuningJob, ...]) -> None:
+        """Start the first job of the queue, if its resources are free. Nobody overtakes: large jobs would starve."""
+        queue = sorted((job for job in jobs if job.status == "queued"), key=_place)
+        if not queue:
+            return
+        first = queue[0]
+        starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
+        promised = [bundle for job in starting for bundle in bundles_of(job)]
+        if has_room(await self._ask_capacity(), promised, bundles_of(first)):
+            attempt = first.attempt + 1
+            told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
+            await self._store.jobs.change(
+                first, message(told), status="running", attempt=attempt, submitted=False, progress={}
+            )
+            self.wake()
+        elif self._told.get(first.id) != first.queued_at:
+            waits = message(f"Waiting for {needs_of(first)} to be free")
+            if await self._store.jobs.change(first, waits) is not None:
+                self._told[first.id] = first.queued_at
+
+
+def _place(job: FineTuningJob) -> tuple[object, str]:
+    return job.queued_at, job.id

@@ -1,0 +1,71 @@
+"""Whether a job's workers find room on nodes, beside serving."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.cluster import Capacity, Node, Resources
+from serve.gateway.fine_tuning.room import beside_serving, could_have_room, has_room, memory_places
+from serve.gateway.members import Member
+from serve.residency.ledger import Report
+from tests.unit.gateway.group import running
+
+AMOUNTS = st.integers(0, 80).map(lambda tenths: tenths / 10)
+BUNDLES = st.lists(st.fixed_dictionaries({"CPU": AMOUNTS, "GPU": st.integers(0, 3).map(float)}), max_size=5)
+
+
+def cluster(
+    *free: Resources, minimum: list[Resources] | None = None, missing: list[Resources] | None = None
+) -> Capacity:
+    nodes = tuple(Node(f"n{number}", one, one) for number, one in enumerate(free))
+    return Capacity(nodes, tuple(minimum or ()), tuple(missing or ()))
+
+
+def test_each_worker_has_to_fit_on_one_node() -> None:
+    two = cluster({"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1})
+    assert has_room(two, [], [{"CPU": 2, "GPU": 1}] * 2)
+    assert not has_room(two, [], [{"CPU": 1, "GPU": 2}])
+    assert not has_room(two, [], [{"CPU": 3}])
+    assert not has_room(two, [{"CPU": 1, "GPU": 1}], [{"CPU": 1, "GPU": 1}] * 2)
+
+
+def test_a_gpu_that_serving_lacks_is_left_for_it() -> None:
+    lost = cluster({"CPU": 8, "GPU": 1}, missing=[{"CPU": 1, "GPU": 1}])
+    assert not has_room(lost, [], [{"CPU": 1, "GPU": 1}])
+    assert has_room(lost, [], [{"CPU": 7}])
+
+
+def test_what_could_never_fit_is_known_from_the_whole_of_the_nodes() -> None:
+    capacity = cluster({"CPU": 2}, minimum=[{"CPU": 0.3}, {"CPU": 0.4}, {"CPU": 0.1}])
+    assert could_have_room(capacity, [{"CPU": 1.2}])
+    assert not could_have_room(capacity, [{"CPU": 1.3}])
+    assert round(beside_serving(capacity)["CPU"], 6) == 1.2
+
+
+def test_tenths_add_up_as_ray_counts_them() -> None:
+    assert has_room(cluster({"CPU": 0.3}), [{"CPU": 0.1}] * 2, [{"CPU": 0.1}])
+
+
+def test_no_nodes_have_no_room() -> None:
+    assert not has_room(cluster(), [], [{"CPU": 0.1}])
+    assert memory_places(cluster(), [], 1) == 0
+
+
+def test_models_that_are_in_memory_take_their_share_of_their_nodes() -> None:
+    capacity = cluster({"memory": 10e9}, {"memory": 10e9})
+    loaded, resting = Report("m", "loaded", int(4e9)), Report("m", "resting", int(4e9))
+    member = Member(running("m", nodes=frozenset({"n0"})), reports=(loaded, resting))
+    assert memory_places(capacity, [], int(5e9)) == 4
+    assert memory_places(capacity, [member], int(5e9)) == 3
+
+
+@given(BUNDLES, BUNDLES, BUNDLES)
+def test_what_fits_takes_no_more_than_there_is(
+    nodes: list[Resources], missing: list[Resources], wanted: list[Resources]
+) -> None:
+    capacity = cluster(*nodes, missing=missing)
+    if has_room(capacity, [], wanted):
+        for name in ("CPU", "GPU"):
+            taken = sum(bundle[name] for bundle in [*missing, *wanted])
+            assert taken <= sum(node[name] for node in nodes) + 1e-3
