@@ -30,6 +30,8 @@ from serve.settings.gateway import (
     Wake,
 )
 from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
+from serve.settings.task import TaskSettings
+from serve.settings.translation import TranslationUserConfig
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -93,6 +95,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "upstream timeouts": UpstreamTimeouts,
     "upstream retries": UpstreamRetries,
     "upstream breaker": UpstreamBreaker,
+    "Task: args": TaskSettings,
+    "translation: user_config": TranslationUserConfig,
 }
 
 

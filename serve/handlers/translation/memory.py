@@ -9,7 +9,7 @@ from heapq import nlargest
 from serve.protocol.translation import Pair
 
 #: Less alike than this, an entry says nothing about a text.
-_LEAST = 0.3
+_LEAST = 0.5
 #: So many candidates by shared trigrams are compared letter by letter.
 _COMPARED = 24
 

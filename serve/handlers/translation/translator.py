@@ -27,6 +27,8 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
+#: What begins a text between two marks and belongs to what was before it.
+_LEADING = re.compile(r"\A[\s,;:.!?)\]}，。；：！？、–—-]+")
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "«": "»", "「": "」", "„": "“", "'": "'"}
 
@@ -162,7 +164,7 @@ class Translator:
         """The texts between what is kept, translated one by one, with what is kept where it stood."""
         texts, found = [], []
         for between in whole.between():
-            bare = between.strip()
+            bare = _LEADING.sub("", between).rstrip()
             part = Masked("", bare, "", (), whole.syntax)
             best, took = await self._best(part, source, "")
             usage = _sum(usage, took)
