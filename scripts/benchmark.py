@@ -12,7 +12,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import curate, gateway, llamacpp, train, vllm, wake
+from benchmarks import curate, gateway, llamacpp, train, translation, vllm, wake
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
 from serve.models import ModelSourceError
@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gateway": gateway,
     "llamacpp": llamacpp,
     "train": train,
+    "translation": translation,
     "vllm": vllm,
     "wake": wake,
 }

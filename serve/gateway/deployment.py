@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
-from serve.cluster import Waker, http_address, replica_log
+from serve.cluster import Waker, http_address, own_host, replica_log
 from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
@@ -29,6 +29,7 @@ from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.models import Models
 from serve.gateway.reference import Reference
 from serve.gateway.routes import Parts, router
+from serve.gateway.tasks import Tasks
 from serve.gateway.transport.handle import HandleTransport
 from serve.gateway.transport.http import HttpTransport
 from serve.gateway.usage import UsageLedger
@@ -75,8 +76,7 @@ class Gateway:
         self._usage = UsageLedger(self._store)
         self._transport: HttpTransport | HandleTransport
         if settings.transport == "http" or (settings.transport == "auto" and environment.haproxy):
-            own_host = host if is_loopback(host) else "127.0.0.1"
-            self._transport = HttpTransport(own_host, port, behaviour.limits, behaviour.timeouts)
+            self._transport = HttpTransport(own_host(host), port, behaviour.limits, behaviour.timeouts)
         else:
             self._transport = HandleTransport(behaviour.timeouts)
         internal = [(TOKEN_HEADER, token.encode())]
@@ -86,6 +86,9 @@ class Gateway:
         self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, environment.runs)
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._feedback_watch = FeedbackWatch(self._store, Promotions(Registry(environment.adapters_dir)))
+        self._tasks = Tasks(
+            self._members, self._transport, internal, self._usage, rate_limits, behaviour.limits, behaviour.timeouts
+        )
         self._inference = Inference(
             self._members,
             self._transport,
@@ -96,9 +99,10 @@ class Gateway:
             self._metrics,
             self._waking,
             self._feedback_watch,
+            self._tasks,
             Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
         )
-        self._app = self._build(settings, rate_limits, key_required=key_required)
+        self._app = self._build(settings, rate_limits, token, key_required=key_required)
         await self._members.start()
         self._keeper.start()
         self._runner.start()
@@ -107,13 +111,16 @@ class Gateway:
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
 
-    def _build(self, settings: GatewaySettings, rate_limits: RateLimits, *, key_required: bool) -> ASGIApp:
+    def _build(
+        self, settings: GatewaySettings, rate_limits: RateLimits, token: str, *, key_required: bool
+    ) -> ASGIApp:
         parts = Parts(
             self._inference,
             Models(self._members),
             Conversations(self._store),
             self._files,
             self._fine_tuning,
+            self._tasks,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -121,6 +128,7 @@ class Gateway:
             router(parts),
             self._store,
             rate_limits,
+            token,
             key_required=key_required,
             allowed_origins=settings.allowed_origins,
         )
@@ -142,6 +150,7 @@ class Gateway:
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
         self._files.limits = wanted.files
         self._runner.settings = wanted.fine_tuning
+        self._tasks.limits, self._tasks.timeouts = wanted.limits, wanted.timeouts
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):

@@ -31,6 +31,8 @@ from serve.settings.gateway import (
     Wake,
 )
 from serve.settings.model import AdapterSource, CanarySettings, ModelSettings, ModelUserConfig
+from serve.settings.task import TaskSettings
+from serve.settings.translation import TranslationUserConfig
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -96,6 +98,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "upstream timeouts": UpstreamTimeouts,
     "upstream retries": UpstreamRetries,
     "upstream breaker": UpstreamBreaker,
+    "Task: args": TaskSettings,
+    "translation: user_config": TranslationUserConfig,
 }
 
 

@@ -35,7 +35,8 @@ from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.models import Models
 from serve.gateway.reference import Reference
 from serve.gateway.routes import Parts, router
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.tasks import Tasks
+from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Waking
 from serve.handlers.base import Handler
@@ -71,7 +72,9 @@ class InProcess(Transport):
         self.asked: list[tuple[str, str, RawHeaders]] = []
         self.answers: list[InProcessAnswer] = []
 
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
         if path != "/info":
             self.asked.append((model, path, headers))
             if self.failures:
@@ -166,6 +169,7 @@ class Group:
     keeper: Keeper
     runner: Runner
     inference: Inference
+    tasks: Tasks
     usage: UsageLedger
     metrics: GatewayMetrics
     waking: Waking
@@ -184,6 +188,7 @@ class Group:
         wanted = GatewayUserConfig.model_validate(user_config)
         self.files.limits = wanted.files
         self.runner.settings = wanted.fine_tuning
+        self.tasks.limits, self.tasks.timeouts = wanted.limits, wanted.timeouts
         self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
@@ -234,6 +239,7 @@ async def group(
     waking = Waking(members, transport, internal, sleep.wake)
     feedback_watch = FeedbackWatch(store, Promotions(Registry(folder / "registry")))
     usage, limits, metrics = UsageLedger(store), RateLimits(), GatewayMetrics()
+    tasks = Tasks(members, transport, internal, usage, limits, behaviour.limits, behaviour.timeouts)
     inference = Inference(
         members,
         transport,
@@ -244,6 +250,7 @@ async def group(
         metrics,
         waking,
         feedback_watch,
+        tasks,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
     keeper = Keeper(store, Contents(folder / "files"))
@@ -251,8 +258,10 @@ async def group(
     health = Health(members, store, metrics)
     runner = Runner(store, keeper, members, behaviour.fine_tuning, ray_jobs=ray_jobs, ask_capacity=ask_capacity)
     jobs = FineTuningJobs(store, members, runner, str(folder / "runs"))
-    parts = Parts(inference, Models(members), Conversations(store), files, jobs, health, _reference())
-    access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
+    parts = Parts(inference, Models(members), Conversations(store), files, jobs, tasks, health, _reference())
+    access = Access(
+        router(parts), store, limits, TOKEN, key_required=key_required, allowed_origins=list(allowed_origins)
+    )
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
     try:
@@ -266,6 +275,7 @@ async def group(
             keeper,
             runner,
             inference,
+            tasks,
             usage,
             metrics,
             waking,
