@@ -11,6 +11,7 @@ from serve.settings.engines import VllmEngine
 from serve.settings.errors import parsed
 from serve.settings.gateway import GatewaySettings
 from serve.settings.model import ModelSettings
+from serve.settings.task import task_settings
 
 
 def gateway(args: dict[str, Any]) -> Application:
@@ -26,6 +27,13 @@ def model(args: dict[str, Any]) -> Application:
 
     settings = parsed(ModelSettings, args, "args")
     return ray_serve.deployment(Model, name="Model", **_placement(settings)).bind(settings)
+
+
+def task(args: dict[str, Any]) -> Application:
+    """One task of the group, from a ``TaskSettings`` block."""
+    from serve.tasks.deployment import Task
+
+    return ray_serve.deployment(Task, name="Task").bind(task_settings(args, "args"))
 
 
 def _placement(settings: ModelSettings) -> dict[str, Any]:

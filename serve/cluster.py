@@ -20,6 +20,9 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import Message, Receive
 
 MODEL_DEPLOYMENT = "Model"
+TASK_DEPLOYMENT = "Task"
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Json = dict[str, Any]
 
@@ -30,7 +33,7 @@ class WakeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelApplication:
-    """A model's application as Serve sees it.
+    """The application of a model or a task as Serve sees it.
 
     Attributes:
         status: Serve's own word: RUNNING, DEPLOYING, DEPLOY_FAILED, UNHEALTHY, NOT_STARTED, DELETING.
@@ -42,6 +45,7 @@ class ModelApplication:
         handler: what runs it, as its config says.
         residency: whether it stays in memory, as its config says.
         nodes: where its replicas are.
+        task: what the task is called, ``translation`` for one; none for a model.
     """
 
     id: str
@@ -54,10 +58,11 @@ class ModelApplication:
     handler: str | None = None
     residency: str = "always"
     nodes: frozenset[str] = frozenset()
+    task: str | None = None
 
 
 async def model_applications() -> dict[str, ModelApplication]:
-    """Every model application that Serve knows, by id."""
+    """Every application of a model or a task that Serve knows, by id."""
     return await asyncio.to_thread(_model_applications)
 
 
@@ -67,8 +72,9 @@ def _model_applications() -> dict[str, ModelApplication]:
     own = ray_serve.get_replica_context().app_name
     found = {}
     for name, application in details["applications"].items():
-        deployment = application["deployments"].get(MODEL_DEPLOYMENT)
-        if name == own or (deployment is None and application["deployments"]):
+        deployments = application["deployments"]
+        deployment = deployments.get(MODEL_DEPLOYMENT) or deployments.get(TASK_DEPLOYMENT)
+        if name == own or (deployment is None and deployments):
             continue
         found[name] = _model_application(name, application, deployment)
     return found
@@ -89,7 +95,13 @@ def _model_application(name: str, application: Json, deployment: Json | None) ->
         handler=args.get("handler"),
         residency=args.get("residency", "always"),
         nodes=frozenset(one["node_id"] for one in replicas if one.get("node_id")),
+        task=args.get("task"),
     )
+
+
+def own_host(host: str) -> str:
+    """The address at which this machine reaches a proxy that listens on ``host``."""
+    return host if host in _LOOPBACK else "127.0.0.1"
 
 
 async def http_address() -> tuple[str, int]:

@@ -8,7 +8,8 @@ GroupQwenError
 ├── Forbidden                403
 ├── NotFound                 404
 │   ├── ModelNotFound
-│   └── AdapterNotFound
+│   ├── AdapterNotFound
+│   └── TaskNotFound
 ├── MethodNotAllowed         405
 ├── Conflict                 409
 ├── PayloadTooLarge          413
@@ -21,6 +22,7 @@ GroupQwenError
 ├── StorageFull              507
 └── Unavailable              503, Retry-After
     ├── ModelStarting
+    ├── TaskStarting
     ├── TooManyWaiting
     ├── WaitedTooLong
     ├── ModelResting
@@ -163,6 +165,18 @@ class AdapterNotFound(NotFound):
         )
 
 
+class TaskNotFound(NotFound):
+    """The group has no application of the task that an address is for."""
+
+    default_code = "task_not_deployed"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            f"This group has no {task} task. Add an application with `import_path: serve.app:task` and"
+            f" `args: {{id: {task}, task: {task}}}` to its config and run `serve deploy`; see docs/{task}.md."
+        )
+
+
 class MethodNotAllowed(GroupQwenError):
     """The address exists, but not for this HTTP method; ``allowed`` lists those it takes, for the Allow header."""
 
@@ -267,6 +281,15 @@ class ModelStarting(Unavailable):
 
     def __init__(self, model: str, *, retry_after: float = 2.0) -> None:
         super().__init__(f"The model {model!r} is starting; try again shortly.", retry_after=retry_after)
+
+
+class TaskStarting(Unavailable):
+    """The task is deployed and not ready yet."""
+
+    default_code = "task_starting"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f"The {task} task is starting; try again shortly.", retry_after=2)
 
 
 class TooManyWaiting(Unavailable):

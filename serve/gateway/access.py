@@ -10,9 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import Forbidden, Unauthorized
-from serve.gateway.caller import LOCAL, Caller
+from serve.gateway.caller import GROUP, LOCAL, Caller
 from serve.gateway.limits import RateLimits
 from serve.protocol.http import header
+from serve.replica.asgi import is_internal
 from serve.store import Key, Store
 
 #: Addresses that say nothing about the group's data.
@@ -38,13 +39,22 @@ class Access:
     """ASGI middleware that finds the caller, or refuses.
 
     Args:
+        token: the internal token, which tasks of the group show in place of a key.
         key_required: true when the group listens on an address other than loopback.
     """
 
     def __init__(
-        self, app: ASGIApp, store: Store, limits: RateLimits, *, key_required: bool, allowed_origins: list[str]
+        self,
+        app: ASGIApp,
+        store: Store,
+        limits: RateLimits,
+        token: str,
+        *,
+        key_required: bool,
+        allowed_origins: list[str],
     ) -> None:
         self._app = app
+        self._token = token
         self._store = store
         self._limits = limits
         self._key_required = key_required
@@ -78,6 +88,8 @@ class Access:
             raise Forbidden("Pages of this origin may not call the API; see allowed_origins.", code="wrong_origin")
 
     async def _caller(self, scope: Scope) -> Caller:
+        if is_internal(scope, self._token):
+            return GROUP
         scheme, _, secret = (header(scope, b"authorization") or b"").decode("latin-1").partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret.startswith(KEY_PREFIX):

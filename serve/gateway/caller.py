@@ -33,6 +33,10 @@ class Caller:
 LOCAL = Caller("local", frozenset({"inference", "conversations", "files", "admin"}))
 
 
+#: A task of this group, which asks for somebody whose request was counted already.
+GROUP = Caller("group", frozenset({"inference"}))
+
+
 async def admit(scope: Scope) -> Caller:
     """The caller of one more request on an open socket: its key may have been revoked, and each request counts."""
     found = await scope["state"]["admit"]()

@@ -10,7 +10,7 @@ from ray import serve as ray_serve
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from serve.cluster import Waker, http_address
+from serve.cluster import Waker, http_address, own_host
 from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
@@ -25,6 +25,7 @@ from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.models import Models
 from serve.gateway.reference import Reference
 from serve.gateway.routes import Parts, router
+from serve.gateway.tasks import Tasks
 from serve.gateway.transport.handle import HandleTransport
 from serve.gateway.transport.http import HttpTransport
 from serve.gateway.usage import UsageLedger
@@ -69,14 +70,16 @@ class Gateway:
         self._usage = UsageLedger(self._store)
         self._transport: HttpTransport | HandleTransport
         if settings.transport == "http" or (settings.transport == "auto" and environment.haproxy):
-            own_host = host if is_loopback(host) else "127.0.0.1"
-            self._transport = HttpTransport(own_host, port, behaviour.limits, behaviour.timeouts)
+            self._transport = HttpTransport(own_host(host), port, behaviour.limits, behaviour.timeouts)
         else:
             self._transport = HandleTransport(behaviour.timeouts)
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
+        self._tasks = Tasks(
+            self._members, self._transport, internal, self._usage, rate_limits, behaviour.limits, behaviour.timeouts
+        )
         self._inference = Inference(
             self._members,
             self._transport,
@@ -86,21 +89,25 @@ class Gateway:
             rate_limits,
             self._metrics,
             self._waking,
+            self._tasks,
             Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
         )
-        self._app = self._build(settings, rate_limits, key_required=key_required)
+        self._app = self._build(settings, rate_limits, token, key_required=key_required)
         await self._members.start()
         self._keeper.start()
         logger.info(
             "gateway started", extra={"host": host, "port": port, "transport": type(self._transport).__name__}
         )
 
-    def _build(self, settings: GatewaySettings, rate_limits: RateLimits, *, key_required: bool) -> ASGIApp:
+    def _build(
+        self, settings: GatewaySettings, rate_limits: RateLimits, token: str, *, key_required: bool
+    ) -> ASGIApp:
         parts = Parts(
             self._inference,
             Models(self._members),
             Conversations(self._store),
             self._files,
+            self._tasks,
             Health(self._members, self._store, self._metrics),
             Reference(),
         )
@@ -108,6 +115,7 @@ class Gateway:
             router(parts),
             self._store,
             rate_limits,
+            token,
             key_required=key_required,
             allowed_origins=settings.allowed_origins,
         )
@@ -128,6 +136,7 @@ class Gateway:
         wanted = parsed(GatewayUserConfig, user_config or {}, "user_config")
         self._inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
         self._files.limits = wanted.files
+        self._tasks.limits, self._tasks.timeouts = wanted.limits, wanted.timeouts
         self._members.refresh_seconds = wanted.timeouts.models_refresh
         self._transport.timeouts = wanted.timeouts
         if isinstance(self._transport, HttpTransport):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.types import Receive, Scope, Send
 
 from serve import __version__
-from serve.gateway.members import Members
+from serve.gateway.members import Member, Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.protocol.http import send_json
 from serve.store import Store
@@ -24,13 +26,14 @@ class Health:
         await send_json(send, {"status": "alive"})
 
     async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """200 when the store answers and every model that Serve has is ready, and there is one; else 503.
+        """200 when the store answers and every model and task is ready, and there is a model; else 503.
 
         A model that is not in memory and is brought back by a request counts as ready.
         """
-        waiting = [member.id for member in self._members.all() if not (member.ready or member.rests)]
+        models = self._members.all()
+        waiting = [one.id for one in (*models, *self._members.tasks()) if not (one.ready or one.rests)]
         store = await self._store.healthy()
-        ready = store and self._members.alive and not waiting and bool(self._members.all())
+        ready = store and self._members.alive and not waiting and bool(models)
         body = {"status": "ready" if ready else "not ready", "waiting_for": waiting, "store": store}
         await send_json(send, body, status=200 if ready else 503, headers=[] if ready else [(b"retry-after", b"1")])
 
@@ -43,10 +46,15 @@ class Health:
             "status": "healthy" if healthy else "unhealthy",
             "version": __version__,
             "store": "healthy" if store else "unhealthy",
-            "models": {member.id: {"state": member.state, "replicas": member.replicas} for member in members},
+            "models": {one.id: _state(one) for one in members},
+            "tasks": {one.id: {"task": one.application.task, **_state(one)} for one in self._members.tasks()},
         }
         await send_json(send, body, status=200 if healthy else 503)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The counts of this gateway replica."""
         await send_json(send, self._metrics.body())
+
+
+def _state(member: Member) -> dict[str, Any]:
+    return {"state": member.state, "replicas": member.replicas}

@@ -14,17 +14,18 @@ from starlette.types import Receive, Scope, Send
 
 from serve.errors import InternalError, InvalidRequest, Unavailable
 from serve.gateway.adapters import given_up, require_no_adapter
-from serve.gateway.caller import Caller, caller_of
+from serve.gateway.caller import GROUP, Caller, caller_of
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Member, Members
 from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.relay import Keep, relay
 from serve.gateway.returned import ModelRests, require_taken
+from serve.gateway.tasks import Tasks
 from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Line, Tell, Waking
 from serve.protocol.http import as_error, read_body
-from serve.protocol.requests import split_model
+from serve.protocol.requests import AUTO, split_model
 from serve.protocol.validation import parse_json
 from serve.routing.features import Features, features_of
 from serve.routing.policy import Decision, Policy
@@ -35,7 +36,6 @@ from serve.store.values import clean_json
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-AUTO = "auto"
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 1.0
 
@@ -76,6 +76,7 @@ class Inference:
         rate_limits: RateLimits,
         metrics: GatewayMetrics,
         waking: Waking,
+        tasks: Tasks,
         behaviour: Behaviour,
     ) -> None:
         self._members = members
@@ -86,6 +87,7 @@ class Inference:
         self._rate_limits = rate_limits
         self._metrics = metrics
         self._waking = waking
+        self._tasks = tasks
         self.behaviour = behaviour
 
     def endpoint(self, kind: Kind) -> Callable[[Scope, Receive, Send], Any]:
@@ -106,6 +108,9 @@ class Inference:
         """
         request = parse_json(body)
         self._check(request)
+        if kind is CHAT and request.get("translation_options") is not None and caller_of(scope) is not GROUP:
+            await self._translate(scope, request, body, send)
+            return
         line = Line(send, lambda: scope["state"]["route"].encode())
         if tell is None and request.get("stream") is True:
             tell = line.tell
@@ -118,6 +123,11 @@ class Inference:
             if isinstance(error, InternalError):
                 logger.exception("a stream failed in the gateway")
             await line.fail(error)
+
+    async def _translate(self, scope: Scope, request: Json, body: bytes, send: Send) -> None:
+        """A chat with ``translation_options`` is for the translation task, which asks the model that it names."""
+        keep = self._keeper(caller_of(scope), request, "task") if request.get("store") is True else None
+        await self._tasks.respond("translation", "POST", CHAT.path, scope, body, send, keep)
 
     async def _carry_out(
         self, kind: Kind, scope: Scope, request: Json, body: bytes, line: Line, tell: Tell | None

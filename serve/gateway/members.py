@@ -1,4 +1,4 @@
-"""The members of the group: which models Serve runs, in what state, and what each can do."""
+"""The members of the group: which models and tasks Serve runs, in what state, and what each can do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from serve.cluster import ModelApplication, model_applications
-from serve.errors import ModelNotFound, ModelStarting, QueueFull, Unavailable
-from serve.gateway.transport.base import RawHeaders, ReplicaLost, Transport
+from serve.errors import ModelNotFound, ModelStarting, QueueFull, TaskNotFound, TaskStarting, Unavailable
+from serve.gateway.transport.base import MODELS, TASKS, RawHeaders, ReplicaLost, Transport
 from serve.residency.ledger import Report
 from serve.residency.node import reports_of
 from serve.routing.policy import Candidate
@@ -48,7 +48,7 @@ _LIKELY_OTHERWISE = frozenset({"chat", "completion", "structured_output"})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One model of the group.
+    """One model of the group, or a task.
 
     Attributes:
         application: as Serve sees it.
@@ -147,7 +147,14 @@ class Members:
         return self._task is not None and not self._task.done()
 
     def all(self) -> list[Member]:
-        """Every member, by id."""
+        """Every model, by id."""
+        return [one for one in self._by_id() if one.application.task is None]
+
+    def tasks(self) -> list[Member]:
+        """Every task, by id."""
+        return [one for one in self._by_id() if one.application.task is not None]
+
+    def _by_id(self) -> list[Member]:
         return [self._members[name] for name in sorted(self._members)]
 
     def get(self, model: str) -> Member:
@@ -157,14 +164,14 @@ class Members:
             ModelNotFound: there is none; names those that exist.
         """
         member = self._members.get(model)
-        if member is None or member.state == "deleting":
+        if member is None or member.application.task is not None or member.state == "deleting":
             raise ModelNotFound(model, [one.id for one in self.all() if one.state != "deleting"])
         return member
 
     @property
     def restarting(self) -> bool:
         """Whether some model was ready and is not now."""
-        return any(one.was_ready and one.state in ("starting", "unhealthy") for one in self._members.values())
+        return any(one.was_ready and one.state in ("starting", "unhealthy") for one in self.all())
 
     def candidates(self, capability: str, *, resting: bool = False) -> list[Candidate]:
         """The models that can answer now and have ``capability``; with ``resting``, those too that can once they are
@@ -193,6 +200,25 @@ class Members:
                 )
             if not member.was_ready or asyncio.get_running_loop().time() >= deadline:
                 raise ModelStarting(model)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def wait_task(self, task: str, seconds: float) -> Member:
+        """The application of ``task`` once it can answer; waited for as a model is.
+
+        Raises:
+            TaskNotFound, TaskStarting, Unavailable: it cannot answer.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            member = next((one for one in self.tasks() if one.application.task == task), None)
+            if member is None or member.state == "deleting":
+                raise TaskNotFound(task)
+            if member.ready:
+                return member
+            if member.state == "failed":
+                raise Unavailable(f"The {task} task could not be started; `serve status` says why.", retry_after=30)
+            if not member.was_ready or asyncio.get_running_loop().time() >= deadline:
+                raise TaskStarting(task)
             await asyncio.sleep(POLL_SECONDS)
 
     async def ask_again(self) -> None:
@@ -230,22 +256,23 @@ class Members:
         self._members = members
 
     async def _member(self, application: ModelApplication) -> Member:
+        mount = MODELS if application.task is None else TASKS
         before = self._members.get(application.id)
         if before is None:
-            info = await self._ask_info(application.id) if application.running else None
+            info = await self._ask_info(application.id, mount) if application.running else None
             return Member(application, info, was_ready=info is not None)
         if application.running is None:
             application = replace(application, running=before.application.running)
         info = before.info
         if application.running and (info is None or not _same(before.application, application)):
-            info = await self._ask_info(application.id) or info
+            info = await self._ask_info(application.id, mount) or info
         return Member(application, info, before.was_ready or bool(application.running and info))
 
-    async def _ask_info(self, model: str) -> dict[str, Any] | None:
+    async def _ask_info(self, model: str, mount: str = MODELS) -> dict[str, Any] | None:
         """What a model says of itself, or none when it cannot say it yet."""
         try:
             async with asyncio.timeout(_INFO_SECONDS):
-                answer = await self._transport.ask(model, "GET", "/info", self._headers, b"")
+                answer = await self._transport.ask(model, "GET", "/info", self._headers, b"", mount)
                 with closing(answer):
                     body = await answer.body()
         except (ReplicaLost, QueueFull, TimeoutError):

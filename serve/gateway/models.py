@@ -7,10 +7,9 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from serve.gateway import adapters
-from serve.gateway.inference import AUTO
 from serve.gateway.members import Member, Members
 from serve.protocol.http import send_json
-from serve.protocol.requests import split_model
+from serve.protocol.requests import AUTO, split_model
 
 Json = dict[str, Any]
 

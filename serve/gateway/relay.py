@@ -28,6 +28,7 @@ Count = Callable[[int, int], None]
 _PASSED = frozenset(
     {
         b"content-type",
+        b"content-disposition",
         b"cache-control",
         b"x-accel-buffering",
         b"retry-after",
@@ -52,7 +53,7 @@ async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, k
         await _relay_stream(send, answer, count, keep)
         return
     body = await answer.body()
-    if answer.status == 200:
+    if answer.status == 200 and answer.header(b"content-type") == b"application/json":
         whole = orjson.loads(body)
         usage = whole.get("usage") or {}
         count(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))

@@ -15,10 +15,12 @@ from serve.gateway.files import FileQuery, Files
 from serve.gateway.health import Health
 from serve.gateway.inference import CHAT, COMPLETION, EMBEDDING, Inference
 from serve.gateway.models import Models
+from serve.gateway.tasks import Tasks
 from serve.gateway.upload import FileUpload
 from serve.gateway.websocket import ChatSocket
 from serve.protocol.http import Routes
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from serve.protocol.translation import DetectRequest, TranslateRequest
 
 if TYPE_CHECKING:  # It is made from the operations here.
     from serve.gateway.reference import Reference
@@ -62,6 +64,7 @@ class Parts:
     models: Models
     conversations: Conversations
     files: Files
+    tasks: Tasks
     health: Health
     reference: Reference
 
@@ -100,6 +103,30 @@ OPERATIONS = (
         lambda to: to.models.list,
         "List the group's models with their state.",
         "`list` of `model`",
+    ),
+    Operation(
+        "POST",
+        "/v1/translate",
+        lambda to: to.tasks.endpoint("translation", "POST", "/v1/translate"),
+        "Translate texts, or an uploaded file (`multipart/form-data`), and keep their form.",
+        "`translation`, a stream of `translation.chunk`, or the translated file",
+        body=TranslateRequest,
+        stream=True,
+    ),
+    Operation(
+        "POST",
+        "/v1/detect",
+        lambda to: to.tasks.endpoint("translation", "POST", "/v1/detect"),
+        "Say which languages texts are in.",
+        "`detection`",
+        body=DetectRequest,
+    ),
+    Operation(
+        "GET",
+        "/v1/languages",
+        lambda to: to.tasks.endpoint("translation", "GET", "/v1/languages"),
+        "List the languages that can be translated.",
+        "`list` of `language`",
     ),
     Operation("GET", "/v1/models/{model}", lambda to: to.models.get, "Get one model.", "`model`"),
     Operation(

@@ -12,6 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from serve.protocol.translation import TranslationOptions
+
+#: The name that leaves the choice of a model to the gateway.
+AUTO = "auto"
+
 MAX_CHOICES = 16
 MAX_STOPS = 16
 
@@ -248,11 +253,14 @@ class ChatRequest(_Generates, SamplingFields, _Ignored):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    translation_options: TranslationOptions | None = None
     store: StrictBool | None = None
     metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatRequest:
+        if self.translation_options is not None and [one.role for one in self.messages] != ["user"]:
+            raise ValueError("messages must be exactly one, of role 'user', where there are translation_options")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
         if self.stream_options is not None and not self.stream:

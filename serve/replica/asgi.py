@@ -72,7 +72,7 @@ class ReplicaApp:
                 Route(LOAD_PATH, _Got(self._load), methods=["POST"]),
             ]
         )
-        self.asgi: ASGIApp = _Signed(Errors(_Guarded(Residence(router, resident), token)), self._id)
+        self.asgi: ASGIApp = Signed(Errors(Guarded(Residence(router, resident), token)), self._id)
 
     def info(self) -> dict[str, Any]:
         """What this replica is and can do, as plain data."""
@@ -129,7 +129,7 @@ class ReplicaApp:
             else:
                 model = f"{self._id}:{name}"
                 told = asked.model_copy(update={"model": f"{self._id}:{key}"})
-                run = _Run(told, model, _signed(send, model), partial(self._metrics.count, adapter=name))
+                run = _Run(told, model, signed(send, model), partial(self._metrics.count, adapter=name))
             with self._metrics.request(kind, name or ""):
                 yield run
 
@@ -177,20 +177,26 @@ class _Got(_Posted):
         await self._endpoint(b"", send)
 
 
-class _Guarded:
+def is_internal(scope: Scope, token: str) -> bool:
+    """Whether a request shows the internal token; compared in constant time."""
+    return hmac.compare_digest(header(scope, TOKEN_HEADER) or b"", token.encode())
+
+
+class Guarded:
     """Refuses every request that does not show the internal token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not hmac.compare_digest(header(scope, TOKEN_HEADER) or b"", self._token):
+        """Pass the request on, or raise."""
+        if scope["type"] == "http" and not is_internal(scope, self._token):
             raise Forbidden("A model is asked through the gateway, at /v1, not directly.")
         await self._app(scope, receive, send)
 
 
-class _Signed:
+class Signed:
     """Adds the model's id to every answer's headers, and the request's id to every log line."""
 
     def __init__(self, app: ASGIApp, model: str) -> None:
@@ -198,21 +204,22 @@ class _Signed:
         self._model = model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app."""
         if (brought := header(scope, b"x-request-id") if scope["type"] == "http" else None) is not None:
             request_id.set(brought.decode("latin-1"))
 
-        await self._app(scope, receive, _signed(send, self._model))
+        await self._app(scope, receive, signed(send, self._model))
 
 
-def _signed(send: Send, model: str) -> Send:
+def signed(send: Send, model: str) -> Send:
     """``send`` with the model's name in the answer's headers, unless one is there already."""
 
     # Gives what ``send`` gives, so that the many messages of a stream are awaited once and not once more here.
-    def signed(message: Message) -> Awaitable[None]:
+    def with_name(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = message["headers"]
             if not any(name == MODEL_HEADER for name, _ in headers):
                 message = {**message, "headers": [*headers, (MODEL_HEADER, model.encode())]}
         return send(message)
 
-    return signed
+    return with_name

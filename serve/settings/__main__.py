@@ -51,8 +51,8 @@ def _check(path: str, *, memory: bool, elsewhere: bool) -> None:
             found.require_fit()
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from error
-    models = ", ".join(model.id for model in group.models) or "no model"
-    sys.stdout.write(f"{path}: right; {models}\n")
+    members = ", ".join([*(one.id for one in group.models), *(one.id for one in group.tasks)]) or "no model"
+    sys.stdout.write(f"{path}: right; {members}\n")
 
 
 if __name__ == "__main__":

@@ -14,22 +14,22 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
+from serve.protocol.requests import AUTO, split_model
 from serve.settings.base import Settings
 from serve.settings.engines import VllmEngine
 from serve.settings.errors import SettingsError, parsed
 from serve.settings.gateway import GatewaySettings, GatewayUserConfig
 from serve.settings.model import ModelSettings, ModelUserConfig
 from serve.settings.suggest import one_of
+from serve.settings.task import TaskSettings, task_kind
 from serve.settings.yaml_file import load_yaml
 
 GATEWAY = "serve.app:gateway"
 MODEL = "serve.app:model"
+TASK = "serve.app:task"
 
-#: import path -> the deployment's name, the class of its args, the class of its user_config.
-APPLICATIONS: dict[str, tuple[str, type[Settings], type[Settings]]] = {
-    GATEWAY: ("Gateway", GatewaySettings, GatewayUserConfig),
-    MODEL: ("Model", ModelSettings, ModelUserConfig),
-}
+#: import path -> the deployment's name.
+APPLICATIONS = {GATEWAY: "Gateway", MODEL: "Model", TASK: "Task"}
 
 #: How often Serve hears of a replica's load where ``metrics_interval_s`` does not say it.
 SERVE_METRICS_SECONDS = 10.0
@@ -104,7 +104,7 @@ class Deployment(Settings):
 
 
 class Application(Settings):
-    """One Serve application: the gateway, or one model."""
+    """One Serve application: the gateway, one model, or one task."""
 
     name: str
     route_prefix: str
@@ -160,6 +160,7 @@ class GroupConfig:
     gateway: GatewaySettings
     gateway_behaviour: GatewayUserConfig
     models: list[ModelSettings]
+    tasks: list[TaskSettings]
 
 
 def load(path: str | Path) -> GroupConfig:
@@ -202,13 +203,15 @@ def check(raw: object) -> GroupConfig:
     gateway, behaviour = next((args, user) for _, args, user in members if isinstance(args, GatewaySettings))
     assert isinstance(gateway, GatewaySettings) and isinstance(behaviour, GatewayUserConfig)
     models = [args for _, args, _ in members if isinstance(args, ModelSettings)]
-    return GroupConfig(serve_file, gateway, behaviour, models)
+    tasks = [args for _, args, _ in members if isinstance(args, TaskSettings)]
+    return GroupConfig(serve_file, gateway, behaviour, models, tasks)
 
 
 def _application(application: Application, where: str) -> tuple[Settings, Settings]:
     if application.import_path not in APPLICATIONS:
         raise SettingsError(f"{where}.import_path: {one_of('builder', application.import_path, APPLICATIONS)}")
-    name, args_class, user_class = APPLICATIONS[application.import_path]
+    name = APPLICATIONS[application.import_path]
+    args_class, user_class = _classes(application, f"{where}.args")
     deployment = application.deployments[0]
     if deployment.name != name:
         raise SettingsError(f"{where}.deployments[0].name: must be {name!r} for {application.import_path}")
@@ -230,15 +233,25 @@ def _application(application: Application, where: str) -> tuple[Settings, Settin
     )
 
 
+def _classes(application: Application, where: str) -> tuple[type[Settings], type[Settings]]:
+    """The classes of the application's args, which stand at ``where``, and of its user_config."""
+    if application.import_path == GATEWAY:
+        return GatewaySettings, GatewayUserConfig
+    if application.import_path == MODEL:
+        return ModelSettings, ModelUserConfig
+    kind = task_kind(application.args, where)
+    return kind.args, kind.user_config
+
+
 def _check_sleep(application: Application, scaling: Autoscaling, where: str) -> None:
     """Check an application that may have no replica.
 
     Raises:
-        SettingsError: it is the gateway, which wakes the others; or it would fall asleep before Serve has heard of
-            the request that woke it.
+        SettingsError: it is the gateway or a task, which nobody wakes; or it would fall asleep before Serve has heard
+            of the request that woke it.
     """
-    if application.import_path == GATEWAY:
-        raise SettingsError(f"{where}.min_replicas: the gateway's must be at least 1")
+    if application.import_path != MODEL:
+        raise SettingsError(f"{where}.min_replicas: must be at least 1; only models may sleep")
     least = 2 * (scaling.metrics_interval_s or SERVE_METRICS_SECONDS)
     later = scaling.downscale_to_zero_delay_s
     name = "downscale_delay_s" if later is None else "downscale_to_zero_delay_s"
@@ -276,22 +289,44 @@ def _faults_of_the_whole(members: list[tuple[Application, Settings, Settings]]) 
             if application.route_prefix != "/":
                 faults.append(f"{where}.route_prefix: the gateway's must be '/'")
             continue
-        assert isinstance(args, ModelSettings)
+        assert isinstance(args, ModelSettings | TaskSettings)
         if args.id in seen:
             faults.append(f"{where}.args.id: {args.id!r} is already the id of applications[{seen[args.id]}]")
             continue
         seen[args.id] = index
+        what, mount = ("task", "t") if isinstance(args, TaskSettings) else ("model", "m")
         if application.name != args.id:
-            faults.append(f"{where}.name: must be the model's id, {args.id!r}, not {application.name!r}")
-        if application.route_prefix != f"/m/{args.id}":
-            faults.append(f"{where}.route_prefix: must be '/m/{args.id}', not {application.route_prefix!r}")
-    for index, (_, _, user) in enumerate(members):
+            faults.append(f"{where}.name: must be the {what}'s id, {args.id!r}, not {application.name!r}")
+        if application.route_prefix != f"/{mount}/{args.id}":
+            faults.append(f"{where}.route_prefix: must be '/{mount}/{args.id}', not {application.route_prefix!r}")
+    models = [args.id for _, args, _ in members if isinstance(args, ModelSettings)]
+    for index, (_, args, user) in enumerate(members):
+        place = f"applications[{index}].deployments[0].user_config"
         if isinstance(user, GatewayUserConfig):
-            faults += _faults_of_routing(user, seen, f"applications[{index}].deployments[0].user_config.routing")
+            faults += _faults_of_routing(user, models, f"{place}.routing")
+        if isinstance(args, TaskSettings):
+            faults += _faults_of_task(args, user, models, members[:index], place)
     return faults
 
 
-def _faults_of_routing(user: GatewayUserConfig, known: dict[str, int], where: str) -> list[str]:
+def _faults_of_task(
+    args: TaskSettings,
+    user: Settings,
+    models: list[str],
+    before: list[tuple[Application, Settings, Settings]],
+    where: str,
+) -> list[str]:
+    """A task asks a model of the group, and a group has one application of each task."""
+    faults = [
+        f"{where}: {one.args['id']!r} is this group's {args.task} already"
+        for one, other, _ in before
+        if isinstance(other, TaskSettings) and other.task == args.task
+    ]
+    asked = split_model(getattr(user, "model", AUTO))[0]
+    return faults if asked in (AUTO, *models) else [*faults, f"{where}.model: {one_of('model', asked, models)}"]
+
+
+def _faults_of_routing(user: GatewayUserConfig, known: list[str], where: str) -> list[str]:
     named = [(f"{where}.rules[{i}].models", m) for i, rule in enumerate(user.routing.rules) for m in rule.models]
     named += [(f"{where}.default", model) for model in user.routing.default]
     return [f"{place}: {one_of('model', model, known)}" for place, model in named if model not in known]

@@ -60,7 +60,7 @@ _OWN_HEADERS = {
 }
 _OWN_FIELDS = (
     ChatRequest.model_fields.keys() | CompletionRequest.model_fields.keys() | EmbeddingRequest.model_fields.keys()
-)
+) - {"translation_options"}  # A translator's default, where a request brings none.
 
 
 class UpstreamCapabilities(Settings):

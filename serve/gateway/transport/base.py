@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+#: Where Serve mounts models, and where tasks.
+MODELS = "m"
+TASKS = "t"
+
 
 class ReplicaLost(Exception):
     """The connection to a replica broke, or none could be made.
@@ -56,8 +60,13 @@ class Transport(ABC):
     """A way to ask models."""
 
     @abstractmethod
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
-        """Send a request to some replica of ``model`` and wait for the head of its answer.
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
+        """Send a request to some replica of ``model``, or of a task, and wait for the head of its answer.
+
+        Args:
+            mount: ``MODELS`` or ``TASKS``.
 
         Raises:
             ReplicaLost: no replica took the request, or it was lost before it answered.

@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from serve.cluster import model_handle
 from serve.errors import QueueFull
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.settings.gateway import Timeouts
 
 
@@ -22,8 +22,10 @@ class HandleTransport(Transport):
         self.timeouts = timeouts
         self._handles: dict[str, Any] = {}
 
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
-        """Call ``Model.ask`` on some replica and wait for its first piece."""
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
+        """Call ``ask`` of some replica and wait for its first piece."""
         try:
             if model not in self._handles:
                 # On the event loop, because a handle may keep its router there; it asks the controller once.

@@ -1,4 +1,4 @@
-"""Raw HTTP to Serve's own proxy at ``/m/<model>``; the proxy balances over replicas and knows the healthy ones."""
+"""Raw HTTP to Serve's own proxy at ``/m/<model>`` and ``/t/<task>``; it balances and knows who is well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from serve.errors import QueueFull
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.gateway.transport.connection import Connection
 from serve.replica.asgi import MODEL_HEADER
 from serve.settings.gateway import Limits, Timeouts
@@ -32,9 +32,11 @@ class HttpTransport(Transport):
         self._sweeper = asyncio.create_task(self._sweep())
         self._origin = f"host: {host}:{port}\r\n".encode()
 
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
         """Send the request over a kept connection, or a new one; a kept one that proves dead is replaced once."""
-        data = self._encode(model, method, path, headers, body)
+        data = self._encode(f"/{mount}/{model}{path}", method, headers, body)
         while True:
             connection = self._kept() or await self._connect()
             reused = connection.used > 0
@@ -87,8 +89,8 @@ class HttpTransport(Transport):
             raise QueueFull(model, retry_after=float(retry_after) if retry_after.isdigit() else 1.0)
         raise ReplicaLost(f"Serve's proxy answered {answer.status}", begun=False)
 
-    def _encode(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> bytes:
-        lines = [f"{method} /m/{model}{path} HTTP/1.1\r\n".encode(), self._origin]
+    def _encode(self, target: str, method: str, headers: RawHeaders, body: bytes) -> bytes:
+        lines = [f"{method} {target} HTTP/1.1\r\n".encode(), self._origin]
         lines += [name + b": " + value + b"\r\n" for name, value in headers]
         return b"".join([*lines, b"content-length: %d\r\n\r\n" % len(body), body])
 

@@ -76,7 +76,8 @@ def _finished(
         body["stream"] = True
         if engine.stream_usage:
             body["stream_options"] = {"include_usage": True}
-    return {"model": engine.model, **body, **engine.body}
+    # Only ``translation_options`` can be in both; the request's own count.
+    return {"model": engine.model, **engine.body, **body}
 
 
 def _with_types(body: Json) -> None:

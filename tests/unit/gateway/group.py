@@ -30,7 +30,8 @@ from serve.gateway.metrics import GatewayMetrics
 from serve.gateway.models import Models
 from serve.gateway.reference import Reference
 from serve.gateway.routes import Parts, router
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.tasks import Tasks
+from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Waking
 from serve.handlers.base import Handler
@@ -65,7 +66,9 @@ class InProcess(Transport):
         self.asked: list[tuple[str, str, RawHeaders]] = []
         self.answers: list[InProcessAnswer] = []
 
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
         if path != "/info":
             self.asked.append((model, path, headers))
             if self.failures:
@@ -159,6 +162,7 @@ class Group:
     files: Files
     keeper: Keeper
     inference: Inference
+    tasks: Tasks
     usage: UsageLedger
     metrics: GatewayMetrics
     waking: Waking
@@ -175,6 +179,7 @@ class Group:
         """Take new behaviour, as a deployment does."""
         wanted = GatewayUserConfig.model_validate(user_config)
         self.files.limits = wanted.files
+        self.tasks.limits, self.tasks.timeouts = wanted.limits, wanted.timeouts
         self.inference.behaviour = Behaviour(Policy(wanted.routing), wanted.limits, wanted.timeouts, wanted.wake)
 
     async def refresh(self, **applications: ModelApplication | None) -> None:
@@ -222,6 +227,7 @@ async def group(
     members = Members(transport, internal, 60.0, find, sleep.ask_ledgers)
     waking = Waking(members, transport, internal, sleep.wake)
     usage, limits, metrics = UsageLedger(store), RateLimits(), GatewayMetrics()
+    tasks = Tasks(members, transport, internal, usage, limits, behaviour.limits, behaviour.timeouts)
     inference = Inference(
         members,
         transport,
@@ -231,13 +237,16 @@ async def group(
         limits,
         metrics,
         waking,
+        tasks,
         Behaviour(Policy(behaviour.routing), behaviour.limits, behaviour.timeouts, behaviour.wake),
     )
     keeper = Keeper(store, Contents(folder / "files"))
     files = Files(store, keeper, behaviour.files)
     health = Health(members, store, metrics)
-    parts = Parts(inference, Models(members), Conversations(store), files, health, _reference())
-    access = Access(router(parts), store, limits, key_required=key_required, allowed_origins=list(allowed_origins))
+    parts = Parts(inference, Models(members), Conversations(store), files, tasks, health, _reference())
+    access = Access(
+        router(parts), store, limits, TOKEN, key_required=key_required, allowed_origins=list(allowed_origins)
+    )
     app = Edge(access, metrics, access_log=access_log)
     await members.start()
     try:
@@ -250,6 +259,7 @@ async def group(
             files,
             keeper,
             inference,
+            tasks,
             usage,
             metrics,
             waking,

@@ -15,7 +15,7 @@ from serve.cluster import ModelApplication
 from serve.errors import ModelNotFound, ModelStarting, QueueFull, Unavailable
 from serve.gateway import members as module
 from serve.gateway.members import Members
-from serve.gateway.transport.base import Answer, RawHeaders, ReplicaLost
+from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost
 from serve.protocol.http import send_json
 from serve.residency.ledger import Report, State
 from tests.unit.gateway.group import Group, InProcess, asleep, group, running, settled
@@ -37,7 +37,9 @@ class Failing(InProcess):
         super().__init__({"well": replica(echo("well")).asgi})
         self.infos = failures
 
-    async def ask(self, model: str, method: str, path: str, headers: RawHeaders, body: bytes) -> Answer:
+    async def ask(
+        self, model: str, method: str, path: str, headers: RawHeaders, body: bytes, mount: str = MODELS
+    ) -> Answer:
         if model in self.infos:
             if failure := self.infos[model]:
                 raise failure

@@ -100,6 +100,7 @@ async def test_a_group_is_healthy_while_one_model_answers(two: Group) -> None:
                 "able": {"state": "ready", "replicas": 1},
                 "tiny": {"state": "unhealthy", "replicas": 0},
             },
+            "tasks": {},
         },
     )
     await two.refresh(able=running("able", status="UNHEALTHY", replicas=0))

@@ -312,7 +312,7 @@ def test_a_model_may_have_no_replica() -> None:
 
 def test_the_gateway_must_not_sleep() -> None:
     [line] = faults(lambda raw: scaled(raw, 0, **SLEEPS))
-    assert line.endswith("autoscaling_config.min_replicas: the gateway's must be at least 1")
+    assert line.endswith("autoscaling_config.min_replicas: must be at least 1; only models may sleep")
 
 
 @pytest.mark.parametrize(

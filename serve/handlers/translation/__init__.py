@@ -1,0 +1,1 @@
+"""The translation task: languages and their detection; texts and files translated by a model, their form kept."""

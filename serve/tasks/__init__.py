@@ -1,0 +1,1 @@
+"""Task applications: handlers that do more than pass a prompt on, and ask models of the group for the rest."""
