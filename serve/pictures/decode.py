@@ -43,11 +43,13 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
     if not content:
         raise BadPicture("it is empty")
     check_bytes(len(content), limits)
+    if content.startswith(b"%PDF-"):
+        raise BadPicture("it is a PDF; only /v1/vision/analyze takes its pages")
     _check_webp(content, limits)
     formats = list(_FORMATS)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         if not _HEIF:
-            raise BadPicture("HEIC is not read here; install the extra 'heic', or send PNG, JPEG or WebP")
+            raise BadPicture("HEIC is not read here; install the extra 'pictures', or send PNG, JPEG or WebP")
         formats = ["HEIF"]
     try:
         with Image.open(io.BytesIO(content), formats=formats) as opened:

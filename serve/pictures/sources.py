@@ -7,19 +7,34 @@ import base64
 import binascii
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from PIL import Image
 
 from serve.errors import InvalidRequest
 from serve.pictures.decode import BadPicture, check_bytes, decode
 from serve.pictures.fetch import PictureFetcher
+from serve.pictures.pdf import MAGIC, pages_of
 from serve.settings.pictures import PictureLimits
 
-_DATA = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream)?;base64,", re.IGNORECASE)
-#: Files over this are sent on as JPEG, whose loss at this quality no model was seen to mind.
-_PNG_BYTES = 4 * 1024 * 1024
+_DATA = re.compile(r"data:(?:image/[\w.+-]+|application/(?:pdf|octet-stream))?;base64,", re.IGNORECASE)
+#: A PNG over this is sent on as JPEG instead: of photos it would be several times as large.
+_PNG_BYTES = 1024 * 1024
 _JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One picture of a request.
+
+    Attributes:
+        source: which of the request's sources it is from. page: of a PDF, from 1.
+    """
+
+    picture: Image.Image
+    source: int
+    page: int | None = None
 
 
 class Pictures:
@@ -44,30 +59,57 @@ class Pictures:
         Raises:
             InvalidRequest: the first that cannot be taken, by its place and why.
         """
-        read = (self._read(source) for source in sources)
+        return [one.picture for one in await self._all(sources, params, self._picture)]
+
+    async def read_pages(
+        self, sources: Sequence[str | bytes], params: Sequence[str], pages: str | None, most: int
+    ) -> list[Found]:
+        """As ``read``, with pages of PDF files among the pictures.
+
+        Args:
+            pages: which of a PDF's pages; all where it is left out.
+            most: pages of one PDF.
+        """
+
+        def drawn(place: int, content: bytes) -> list[Found]:
+            if not content.startswith(MAGIC):
+                return self._picture(place, content)
+            return [Found(one, place, number) for number, one in pages_of(content, pages, most, self._limits)]
+
+        return await self._all(sources, params, drawn)
+
+    def _picture(self, place: int, content: bytes) -> list[Found]:
+        return [Found(decode(content, self._limits), place)]
+
+    async def _all(self, sources: Sequence[str | bytes], params: Sequence[str], made: Make) -> list[Found]:
+        read = (self._read(place, source, made) for place, source in enumerate(sources))
         found = await asyncio.gather(*read, return_exceptions=True)
-        pictures: list[Image.Image] = []
+        pictures: list[Found] = []
         for place, (one, param) in enumerate(zip(found, params, strict=True)):
             if isinstance(one, BadPicture):
                 raise InvalidRequest(f"Picture {place} cannot be taken: {one}.", param=param, code="invalid_image")
             if isinstance(one, BaseException):
                 raise one
-            pictures.append(one)
+            pictures += one
         return pictures
 
-    async def _read(self, source: str | bytes) -> Image.Image:
+    async def _read(self, place: int, source: str | bytes, made: Make) -> list[Found]:
         if isinstance(source, str):
             data = _DATA.match(source)
             content = _decoded(source[data.end() :], self._limits) if data else await self._fetched(source)
         else:
             content = source
         async with self._turns:
-            return await asyncio.to_thread(decode, content, self._limits)
+            return await asyncio.to_thread(made, place, content)
 
     async def _fetched(self, url: str) -> bytes:
         if not url.lower().startswith("https://"):
             raise BadPicture("it must be a data URL (data:image/png;base64,...) or an https address")
         return await self._fetcher.fetch(url)
+
+
+#: Makes the pictures of a file; given the place of its source.
+Make = Callable[[int, bytes], list[Found]]
 
 
 def data_url(picture: Image.Image) -> str:

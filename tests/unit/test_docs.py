@@ -30,6 +30,7 @@ from serve.settings.gateway import (
     Wake,
 )
 from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
+from serve.settings.pictures import PictureLimits
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -37,6 +38,7 @@ from serve.settings.upstream import (
     UpstreamRetries,
     UpstreamTimeouts,
 )
+from serve.settings.vision import VisionUserConfig
 from serve.settings.weights import (
     FolderFile,
     FolderSettings,
@@ -87,6 +89,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
     "engine of vllm": VllmEngine,
+    "picture_limits": PictureLimits,
+    "Vision: user_config": VisionUserConfig,
     "engine of e5": E5Engine,
     "engine of upstream": UpstreamEngine,
     "upstream capabilities": UpstreamCapabilities,
