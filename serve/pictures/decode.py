@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serve.settings.pictures import PictureLimits
 
@@ -58,7 +58,7 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
             return _flat(ImageOps.exif_transpose(opened))
     except BadPicture:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadPicture(f"it is no picture of a known format ({_SHOWN})") from None
     # Pillow's readers raise these for files that are cut off or wrong, and SyntaxError for broken PNGs.
     except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, OverflowError, MemoryError):

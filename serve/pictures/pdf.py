@@ -53,7 +53,7 @@ def _page(page: object, limits: PictureLimits) -> Image.Image:
     width, height = page.get_size()  # type: ignore[attr-defined]  # pypdfium2 has no types
     if not (0 < width < math.inf and 0 < height < math.inf):
         raise BadPicture("it is a PDF with a page of no size")
-    scale = min(_SCALE, math.sqrt(limits.pixels / 4 / (width * height)))
+    scale = min(_SCALE, math.sqrt(limits.pixels / (width * height)))
     drawn: Image.Image = page.render(scale=scale).to_pil()  # type: ignore[attr-defined]
     return drawn.convert("RGB")
 

@@ -48,8 +48,8 @@ class LlamaCppEngine(Settings):
     cache_prompts: bool = True
     projector: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$")] | None = None
     images: Annotated[int, Field(ge=1)] = 4
-    image_min_tokens: Annotated[int, Field(ge=1)] | None = None
-    image_max_tokens: Annotated[int, Field(ge=1)] | None = None
+    image_min_tokens: Annotated[int, Field(ge=8)] | None = None
+    image_max_tokens: Annotated[int, Field(ge=8)] | None = None
     picture_limits: PictureLimits = PictureLimits()
 
 

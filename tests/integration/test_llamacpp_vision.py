@@ -159,7 +159,7 @@ async def test_words_of_the_mark_do_not_stand_for_a_picture(handler: LlamaCppHan
 async def test_one_that_leaves_while_its_picture_is_read_disturbs_nobody(handler: LlamaCppHandler) -> None:
     expected = text(await events_of(handler, asked(picture("red"))))
     left = stream(handler, asked(picture("navy", (224, 224))))
-    waiting = asyncio.create_task(anext(left))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(anext(left))
     await asyncio.sleep(0.02)
     waiting.cancel()
     await asyncio.wait([waiting])

@@ -1,4 +1,4 @@
-"""The vision task on real Ray Serve, with a small Qwen3-VL on vLLM: random weights, its real processor, real answers."""
+"""The vision task on real Ray Serve, over a small Qwen3-VL on vLLM: random weights, its real processor."""
 
 from __future__ import annotations
 

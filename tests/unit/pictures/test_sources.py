@@ -18,7 +18,8 @@ RED = file_of(plain("red"))
 
 
 async def test_data_urls_and_files_are_read_in_order() -> None:
-    sources = [url_of(RED), file_of(plain("blue"), "jpeg"), url_of(RED, "application/octet-stream")]
+    blue, other = file_of(plain("blue"), "jpeg"), url_of(RED, "application/octet-stream")
+    sources: list[str | bytes] = [url_of(RED), blue, other]
     found = await Pictures(LIMITS).read(sources, ["a", "b", "c"])
     assert [one.getpixel((0, 0)) for one in found] == [(255, 0, 0), (0, 0, 254), (255, 0, 0)]
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from serve.errors import Unavailable
 from serve.protocol.events import Delta, Usage
-from serve.protocol.requests import ChatRequest, ImagePart, JsonSchemaFormat
+from serve.protocol.requests import ChatRequest, JsonSchemaFormat
 from serve.settings.pictures import PictureGrid
 from tests.pictures import file_of, plain, url_of
 from tests.unit.replica.models import Scripted
@@ -47,10 +47,15 @@ def asked(model: Scripted, number: int = 0) -> ChatRequest:
     return request
 
 
-def sent(part: Any) -> Image.Image:
-    """A picture as the model got it."""
-    assert isinstance(part, ImagePart)
-    return Image.open(io.BytesIO(base64.b64decode(part.image_url.url.partition(",")[2])))
+def sent(model: Scripted) -> Image.Image:
+    """The first picture as the model got it."""
+    url = asked(model).messages[0].images()[0].image_url.url
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+
+
+def words(model: Scripted) -> str:
+    """What the model was asked beside the picture."""
+    return asked(model).messages[0].text()
 
 
 async def test_what_is_located_is_in_the_callers_pixels(tmp_path: Path) -> None:
@@ -72,11 +77,9 @@ async def test_what_is_located_is_in_the_callers_pixels(tmp_path: Path) -> None:
         }
     ]
     assert found["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-    request = asked(model)
-    picture, words = request.messages[0].content or ()
-    assert sent(picture).size == (640, 320)
-    assert "the OK button" in words.text and "0 to 1000" in words.text  # type: ignore[union-attr]
-    assert isinstance(request.response_format, JsonSchemaFormat)
+    assert sent(model).size == (640, 320)
+    assert "the OK button" in words(model) and "0 to 1000" in words(model)
+    assert isinstance(asked(model).response_format, JsonSchemaFormat)
 
 
 async def test_a_small_picture_grows_for_the_model_and_its_boxes_shrink_back(tmp_path: Path) -> None:
@@ -84,7 +87,7 @@ async def test_a_small_picture_grows_for_the_model_and_its_boxes_shrink_back(tmp
     async with task_group(tmp_path, "vision", model) as group:
         found = await analyzed(group, task="locate", query="x", images=[url_of(file_of(plain("red", (64, 48))))])
     assert found["images"][0]["seen"] == {"width": 320, "height": 224}
-    assert sent((asked(model).messages[0].content or ())[0]).size == (320, 224)
+    assert sent(model).size == (320, 224)
     assert found["objects"][0]["box"] == [0, 0, 32, 48]
 
 
@@ -95,7 +98,7 @@ async def test_pixels_are_read_by_the_models_own_convention(tmp_path: Path) -> N
         found = await analyzed(group, task="locate", query="x")
     assert found["images"][0]["seen"] == {"width": 644, "height": 308}
     assert found["objects"][0]["box"] == [320, 0, 640, 320]
-    assert "644 x 308" in (asked(model).messages[0].content or ())[1].text  # type: ignore[union-attr]
+    assert "644 x 308" in words(model)
 
 
 async def test_points_are_given_where_they_are_wanted(tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ async def test_a_form_with_files_is_taken(tmp_path: Path) -> None:
         )
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["objects"]) == len(answer.json()["annotated"]) == 2
-    assert "Knöpfe" in asked(model).messages[0].text()
+    assert "Knöpfe" in words(model)
 
 
 @pytest.mark.parametrize(

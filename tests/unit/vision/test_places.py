@@ -60,7 +60,8 @@ def test_the_names_and_orders_that_models_use_are_known(item: dict[str, Any]) ->
 @pytest.mark.parametrize("name", ["point_2d", "point", "coordinate"])
 def test_points_are_read(name: str) -> None:
     [place] = found({name: [500, 500], "label": "p"})
-    assert place.at == place.center == (960, 540) and not place.is_box
+    assert not place.is_box
+    assert (place.at, place.center) == ((960, 540), (960, 540))
 
 
 @pytest.mark.parametrize(
