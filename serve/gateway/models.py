@@ -62,6 +62,7 @@ def _body(member: Member) -> Json:
         "replicas": member.replicas,
         "context": info.get("capabilities", {}).get("context"),
         "capabilities": {name: on for name, on in info.get("capabilities", {}).items() if isinstance(on, bool)},
+        "pictures": info.get("capabilities", {}).get("pictures"),
         "dimensions": info.get("capabilities", {}).get("dimensions"),
         "adapters": adapters.adapters_of(member),
         "residency": member.application.residency,

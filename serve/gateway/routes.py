@@ -23,6 +23,7 @@ from serve.gateway.websocket import ChatSocket
 from serve.protocol.http import Routes
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.translation import DetectRequest, TranslateRequest
+from serve.protocol.vision import AnalyzeRequest
 
 if TYPE_CHECKING:  # It is made from the operations here.
     from serve.gateway.reference import Reference
@@ -132,6 +133,14 @@ OPERATIONS = (
         lambda to: to.tasks.endpoint("translation", "GET", "/v1/languages"),
         "List the languages that can be translated.",
         "`list` of `language`",
+    ),
+    Operation(
+        "POST",
+        "/v1/vision/analyze",
+        lambda to: to.tasks.endpoint("vision", "POST", "/v1/vision/analyze"),
+        "Describe, read, search, compare pictures or extract data from them; also as `multipart/form-data`.",
+        "`vision.analysis`, with places in the caller's own pixels",
+        body=AnalyzeRequest,
     ),
     Operation("GET", "/v1/models/{model}", lambda to: to.models.get, "Get one model.", "`model`"),
     Operation(

@@ -18,6 +18,7 @@ from serve.protocol.events import Embeddings, Event
 from serve.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from serve.protocol.sampling import Sampling
 from serve.settings.model import ModelSettings
+from serve.settings.pictures import PictureGrid
 
 # What became ready at once; never empty.
 EventStream = AsyncGenerator[Sequence[Event], None]
@@ -30,6 +31,7 @@ class Capabilities:
     Attributes:
         context: most tokens of prompt and answer together.
         dimensions: length of an embedding; none where the model does not embed.
+        pictures: how it sees pictures; none where it sees none, or where that is not known.
     """
 
     chat: bool = False
@@ -42,6 +44,7 @@ class Capabilities:
     logprobs: bool = False
     context: int | None = None
     dimensions: int | None = None
+    pictures: PictureGrid | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,10 @@ _POOL_STEP = 256
 _GRAPH_TOKENS = 512
 #: What llama.cpp's tables hold for one token of the vocabulary; seen for 49,152 and for 151,936 tokens.
 _VOCABULARY_BYTES = 300
+#: Pictures that are kept encoded (``serve.handlers.llamacpp.sight.KEPT_BYTES``).
+_KEPT_PICTURES = 128 * 1024 * 1024
+#: Tokens of the largest picture where the settings do not say it, and patches that become one.
+_PICTURE_TOKENS, _PATCHES = 4096, 4
 
 
 def estimate(settings: ModelSettings, file: Path | None) -> Need:
@@ -38,7 +42,7 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     return Need(
         weights=round(weights_bytes(settings, file) * here),
         cache=round(cache * here),
-        compute=_compute_bytes(header, engine, pool),
+        compute=_compute_bytes(header, engine, pool) + _sight_bytes(engine),
     )
 
 
@@ -88,3 +92,11 @@ def _compute_bytes(header: GgufHeader, engine: LlamaCppEngine, pool: int) -> int
     wide = 2 * header.number("feed_forward_length") + 6 * header.number("embedding_length")
     vocabulary = header.number("vocab_size") or header.lengths.get("tokenizer.ggml.tokens", 0)
     return rows * (wide * 4 + pool * 2) + vocabulary * (engine.slots * 4 + 16 + _VOCABULARY_BYTES)
+
+
+def _sight_bytes(engine: LlamaCppEngine) -> int:
+    """What seeing takes beside the projector's file: encoded pictures, and the mask of the largest one's patches."""
+    if engine.projector is None:
+        return 0
+    patches = _PATCHES * (engine.image_max_tokens or _PICTURE_TOKENS)
+    return _KEPT_PICTURES + patches * patches * 4

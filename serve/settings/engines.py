@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from serve.settings.base import Settings
 from serve.settings.errors import unknown_key
+from serve.settings.pictures import PictureLimits
 from serve.settings.upstream import UpstreamEngine
 
 
@@ -28,6 +29,12 @@ class LlamaCppEngine(Settings):
         gpu_layers: layers to put on a GPU; -1 means all. Needs a llama-cpp-python built for it.
         mmap: map the file instead of reading it.
         cache_prompts: keep a finished sequence's cache for prompts that begin alike.
+        projector: the file beside the model's, in the same folder of its weights, that lets it see pictures (its
+            ``mmproj``); none for models that see none.
+        images: most pictures in one request.
+        image_min_tokens, image_max_tokens: how many tokens a picture becomes; none means llama.cpp's own bounds, 8
+            and 4096 for Qwen's models. For boxes, llama.cpp's makers advise at least 1024.
+        picture_limits: bounds on the pictures of requests.
     """
 
     context: Annotated[int, Field(ge=64)] = 4096
@@ -39,6 +46,11 @@ class LlamaCppEngine(Settings):
     gpu_layers: Annotated[int, Field(ge=-1)] = 0
     mmap: bool = True
     cache_prompts: bool = True
+    projector: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$")] | None = None
+    images: Annotated[int, Field(ge=1)] = 4
+    image_min_tokens: Annotated[int, Field(ge=8)] | None = None
+    image_max_tokens: Annotated[int, Field(ge=8)] | None = None
+    picture_limits: PictureLimits = PictureLimits()
 
 
 class VllmEngine(Settings):
@@ -61,6 +73,7 @@ class VllmEngine(Settings):
         thinking_budget: most tokens of reasoning, after which the answer is forced; needs ``reasoning_parser``.
         tool_parser: which of vLLM's parsers reads tool calls (``hermes`` for Qwen3); none: the model calls no tools.
         images: most pictures in one request; 0 for models that see none.
+        picture_limits: bounds on the pictures of requests.
         adapters: LoRA adapters that can be loaded at once; 0 turns LoRA off.
         max_lora_rank: highest rank of an adapter.
         seed: of requests that bring none, as far as vLLM honours it.
@@ -84,6 +97,7 @@ class VllmEngine(Settings):
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
     tool_parser: Annotated[str, Field(min_length=1)] | None = None
     images: Annotated[int, Field(ge=0)] = 0
+    picture_limits: PictureLimits = PictureLimits()
     adapters: Annotated[int, Field(ge=0)] = 0
     max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
     seed: int = 0

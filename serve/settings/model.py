@@ -16,7 +16,7 @@ from pydantic import (
 
 from serve.protocol.sampling import SamplingDefaults
 from serve.settings.base import Settings
-from serve.settings.engines import ENGINES, LOADS_A_FILE, LOADS_A_FOLDER, NEEDS_WEIGHTS
+from serve.settings.engines import ENGINES, LOADS_A_FILE, LOADS_A_FOLDER, NEEDS_WEIGHTS, LlamaCppEngine
 from serve.settings.errors import worded
 from serve.settings.suggest import one_of, require_distinct
 from serve.settings.weights import FolderSettings, Weights, WeightsSettings, weights_of
@@ -84,6 +84,11 @@ class ModelSettings(Settings):
             raise ValueError(f"handler {self.handler!r} needs weights")
         if self.handler in LOADS_A_FILE and isinstance(self.weights, FolderSettings) and self.weights.entry is None:
             raise ValueError(f"handler {self.handler!r} loads a file; weights.entry must name it")
+        projector = self.engine.projector if isinstance(self.engine, LlamaCppEngine) else None
+        if projector is not None:
+            files = self.weights.files if isinstance(self.weights, FolderSettings) else []
+            if files is not None and projector not in [file.file for file in files]:
+                raise ValueError(f"engine.projector {projector!r} must be one of weights.files, of a folder")
         if self.handler in LOADS_A_FOLDER and isinstance(self.weights, WeightsSettings):
             raise ValueError(f"handler {self.handler!r} loads a folder; weights must name one, not a file")
         return self

@@ -13,6 +13,7 @@ from serve.settings.errors import SettingsError, parsed
 from serve.settings.model import ModelId
 from serve.settings.suggest import one_of
 from serve.settings.translation import TranslationUserConfig
+from serve.settings.vision import VisionUserConfig
 
 
 class TaskSettings(Settings):
@@ -35,7 +36,10 @@ class TaskKind:
     user_config: type[Settings]
 
 
-TASKS: dict[str, TaskKind] = {"translation": TaskKind(TaskSettings, TranslationUserConfig)}
+TASKS: dict[str, TaskKind] = {
+    "translation": TaskKind(TaskSettings, TranslationUserConfig),
+    "vision": TaskKind(TaskSettings, VisionUserConfig),
+}
 
 
 def task_kind(args: object, where: str) -> TaskKind:

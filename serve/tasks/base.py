@@ -49,7 +49,10 @@ class TaskHandler(ABC):
 
 
 #: Name in a config -> where the class is; imported only where the task runs.
-HANDLERS: dict[str, str] = {"translation": "serve.handlers.translation.handler:TranslationHandler"}
+HANDLERS: dict[str, str] = {
+    "translation": "serve.handlers.translation.handler:TranslationHandler",
+    "vision": "serve.handlers.vision.handler:VisionHandler",
+}
 
 
 def task_class(name: str) -> type[TaskHandler]:

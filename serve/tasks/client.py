@@ -106,6 +106,12 @@ class GroupClient:
             found: Json = orjson.loads(await answer.read())
             return found
 
+    async def models(self, *, seconds: float = 10.0) -> list[Json]:
+        """What ``/v1/models`` says of all of them. Raises as ``chat``."""
+        async with self._asked("GET", "/v1/models", b"", seconds) as answer:
+            found: list[Json] = orjson.loads(await answer.read())["data"]
+            return found
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from serve.errors import InvalidRequest
 from serve.handlers.vllm.handler import VllmHandler
+from serve.settings.pictures import PictureGrid
 from tests.llamacpp import chat, events_of, text, usage
 from tests.vllm import loaded, save_qwen3_vl, settings_of
 
@@ -70,10 +71,36 @@ async def test_two_pictures_are_seen_and_three_are_refused(handler: VllmHandler)
     assert raised.value.param == "messages[0].content[2]"
 
 
+async def test_its_grid_is_that_of_its_own_processor(handler: VllmHandler) -> None:
+    assert handler.capabilities.pictures == PictureGrid(16, 2, 32 * 32, 128 * 128, "thousandths")
+
+
+async def test_a_turned_photo_is_seen_upright(handler: VllmHandler) -> None:
+    without = usage(await events_of(handler, asked())).prompt_tokens
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (128, 32), "red").save(file, "jpeg", exif=exif)
+    upright = io.BytesIO()
+    Image.new("RGB", (32, 128), "red").save(upright, "png")
+    for content in (file, upright):
+        url = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        events = await events_of(handler, asked({"type": "image_url", "image_url": {"url": url}}))
+        assert usage(events).prompt_tokens == without + 2 + 4
+
+
 @pytest.mark.parametrize(
-    "data", ["data:image/png;base64,AAAA", "data:image/png;base64,%%%", "data:image/png;base64,"]
+    "data",
+    [
+        "data:image/png;base64,AAAA",
+        "data:image/png;base64,%%%",
+        "data:image/png;base64,",
+        "http://example.com/a.png",
+        "https://127.0.0.1/a.png",
+        "file:///etc/passwd",
+    ],
 )
 async def test_a_picture_that_is_none_is_the_requests_fault(handler: VllmHandler, data: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="Picture 0 cannot be taken") as raised:
         await events_of(handler, asked({"type": "image_url", "image_url": {"url": data}}))
+    assert raised.value.param == "messages[0].content[0]"
     assert text(await events_of(handler, asked(picture("red"))))

@@ -31,6 +31,7 @@ from serve.settings.gateway import (
     Wake,
 )
 from serve.settings.model import AdapterSource, CanarySettings, ModelSettings, ModelUserConfig
+from serve.settings.pictures import PictureLimits
 from serve.settings.task import TaskSettings
 from serve.settings.translation import TranslationUserConfig
 from serve.settings.upstream import (
@@ -40,6 +41,7 @@ from serve.settings.upstream import (
     UpstreamRetries,
     UpstreamTimeouts,
 )
+from serve.settings.vision import VisionUserConfig
 from serve.settings.weights import (
     FolderFile,
     FolderSettings,
@@ -92,6 +94,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "packages": PackageFile,
     "engine of llamacpp": LlamaCppEngine,
     "engine of vllm": VllmEngine,
+    "picture_limits": PictureLimits,
+    "Vision: user_config": VisionUserConfig,
     "engine of e5": E5Engine,
     "engine of upstream": UpstreamEngine,
     "upstream capabilities": UpstreamCapabilities,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.library import C, Pointer, recent_errors
 from serve.handlers.llamacpp.model import Model
 from serve.settings.engines import LlamaCppEngine
+
+if TYPE_CHECKING:
+    from serve.handlers.llamacpp.sight import PromptPicture
 
 #: What ``llama_decode`` answers when the cache has no room for the batch; nothing has changed then.
 NO_ROOM = 1
@@ -57,9 +61,7 @@ class Batch:
             "logits": self._outputs,
         }
         self.raw = C.llama_batch()
-        types = dict(C.llama_batch._fields_)
-        for name, values in fields.items():
-            setattr(self.raw, name, ctypes.cast(values.ctypes.data, types[name]))
+        _point(self.raw, fields)
 
     @property
     def room(self) -> int:
@@ -70,18 +72,22 @@ class Batch:
         """Forget every token."""
         self.size = 0
 
-    def add(self, sequence: int, tokens: array[int], start: int, count: int, *, output: bool) -> int:
-        """Add ``tokens[start:start + count]`` at their own positions.
+    def add(
+        self, sequence: int, tokens: array[int], start: int, count: int, *, output: bool, position: int | None = None
+    ) -> int:
+        """Add ``tokens[start:start + count]``.
 
         Args:
             output: whether logits are wanted after the last of them.
+            position: of the first of them; ``start`` where it is left out.
 
         Returns:
             The row of the last token, by which its logits are found after decoding.
         """
         here = slice(self.size, self.size + count)
         self._tokens[here] = np.frombuffer(tokens, np.int32, count, start * tokens.itemsize)
-        self._positions[here] = np.arange(start, start + count)
+        first = start if position is None else position
+        self._positions[here] = np.arange(first, first + count)
         self._sequences[here] = sequence
         self._outputs[here] = 0
         self.size += count
@@ -146,11 +152,38 @@ class Context:
     def decode(self) -> int:
         """Run the batch through the model: 0 when done, ``NO_ROOM``, or llama.cpp's code of a failure."""
         self.batch.raw.n_tokens = self.batch.size
+        return self._decoded(self.batch.raw)
+
+    def _decoded(self, raw: Pointer) -> int:
         # llama.cpp goes through its list of the model's adapters when it lays out the graph.
         with self._model.adapters if self._lays_out else nullcontext():
-            code: int = C.llama_decode(self.pointer, self.batch.raw)
+            code: int = C.llama_decode(self.pointer, raw)
         self._lays_out = False
         return code
+
+    def look(self, sequence: int, picture: PromptPicture, first: int, count: int, position: int) -> int:
+        """Run a part of a picture through the model; codes as ``decode``'s.
+
+        Args:
+            first: the first of its tokens that is wanted. count: how many.
+            position: at which the picture starts.
+        """
+        embeddings = picture.embeddings[first : first + count]
+        positions = np.ascontiguousarray(picture.offsets[:, first : first + count] + np.int32(position))
+        ones, outputs = np.ones(count, np.int32), np.zeros(count, np.int8)
+        own = np.full(1, sequence, np.int32)
+        places = np.full(count, own.ctypes.data, np.uintp)
+        fields: dict[str, NDArray[np.generic]] = {
+            "embd": embeddings,
+            "pos": positions,
+            "n_seq_id": ones,
+            "seq_id": places,
+            "logits": outputs,
+        }
+        raw = C.llama_batch()
+        raw.n_tokens = count
+        _point(raw, fields)
+        return self._decoded(raw)
 
     def logits(self, row: int) -> NDArray[np.float32]:
         """The logits after the token in ``row``, shape (vocabulary,); valid until the next ``decode``."""
@@ -199,3 +232,10 @@ class Context:
             sizes.append(C.llama_state_seq_get_size(self.pointer, 0))
         self.clear()
         return int(sizes[1] - sizes[0])
+
+
+def _point(batch: Pointer, fields: dict[str, NDArray[np.generic]]) -> None:
+    """Let the fields of a ``llama_batch`` point to arrays, which must outlive its use."""
+    types = dict(C.llama_batch._fields_)
+    for name, values in fields.items():
+        setattr(batch, name, ctypes.cast(values.ctypes.data, types[name]))

@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
+from typing import TypeAlias
 
 from serve.errors import AdapterNotFound, GroupQwenError, InternalError, InvalidRequest, QueueFull, Unavailable
 from serve.handlers.base import Load
@@ -31,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 #: Failed steps in a row after which the engine gives itself up.
 MAX_FAILURES = 3
+
+
+#: Slots with what runs in them.
+Busy: TypeAlias = Items[tuple[Slot, Sequence]]
 
 
 class DecodeFailed(Exception):
@@ -178,7 +184,17 @@ class Engine:
         if self._retired:
             self._free_retired()
         self._admit()
-        rows = self._fill_batch()
+        turn = self._turns.next([slot.adapter for slot in self._slots if slot.sequence], time.monotonic())
+        busy = [(slot, slot.sequence) for slot in self._slots if slot.sequence and slot.adapter == turn]
+        if busy:
+            self._context.use(busy[0][1].adapter)
+            self._read(busy)
+            self._look(busy)
+
+    def _read(self, busy: Busy) -> None:
+        """Decode the next tokens of those whose turn it is, and sample where a prompt has been read or a token is
+        due."""
+        rows = self._fill_batch(busy)
         if self._context.batch.size == 0:
             return
         begun = time.monotonic()
@@ -196,6 +212,33 @@ class Engine:
         for sequence, row in ready:
             self._advance(sequence, row)
         self._rate.add(len(ready), now)
+
+    def _look(self, busy: Busy) -> None:
+        """Decode a piece of the picture that waits longest; llama.cpp takes no pictures and tokens together."""
+        looking = [(slot, picture) for slot, one in busy if slot.sequence is one and (picture := one.picture)]
+        if not looking:
+            return
+        slot, picture = min(looking, key=lambda pair: pair[0].used)
+        sequence = slot.sequence
+        assert sequence is not None
+        first = sequence.done - picture.start
+        count = min(picture.length - first, self._prompt_limit())
+        begun = time.monotonic()
+        code = self._context.look(slot.number, picture, first, count, sequence.position(picture.start))
+        if code == NO_ROOM:
+            self._make_room()
+            return
+        if code != 0:
+            raise DecodeFailed(f"llama.cpp cannot decode a picture: code {code}")
+        self._prompt_speed.add(count, time.monotonic() - begun)
+        sequence.done += count
+
+    def _prompt_limit(self) -> int:
+        """Most prompt tokens of one decode: one that is alone has nobody to hold up."""
+        if len(self._running()) == 1:
+            return self._settings.batch
+        pause = self._settings.prompt_pause_ms / 1000
+        return prompt_limit(self._settings.prompt_chunk, pause, self._prompt_speed.per_second)
 
     def _sweep(self) -> None:
         """Take the sequences of requests that are over out of their slots."""
@@ -239,43 +282,37 @@ class Engine:
         assert found is not None
         target, length = found.target, found.length
         if found.source is target:
-            if not self._context.cut(target.number, length):
+            if not self._context.cut(target.number, sequence.position(length)):
                 length = 0
                 self._context.cut(target.number, 0)
         else:
             self._context.cut(target.number, 0)
-            self._context.share(found.source.number, target.number, length)
+            self._context.share(found.source.number, target.number, sequence.position(length))
         target.sequence, target.cached, target.used = sequence, target.cached[:0], self._step_number
         target.adapter = sequence.adapter_number
         sequence.done = length
         if not sequence.generated:
             sequence.cached = length
 
-    def _fill_batch(self) -> list[tuple[Sequence, int, int]]:
+    def _fill_batch(self, busy: Busy) -> list[tuple[Sequence, int, int]]:
         """Fill the batch with the sequences whose turn it is: each with how many tokens it has there, and the row of
         the last."""
         batch = self._context.batch
         batch.clear()
-        turn = self._turns.next([slot.adapter for slot in self._slots if slot.sequence], time.monotonic())
-        busy = [(slot, slot.sequence) for slot in self._slots if slot.sequence and slot.adapter == turn]
-        if busy:
-            self._context.use(busy[0][1].adapter)
         generating = [(slot, sequence) for slot, sequence in busy if sequence.generates]
         prompting = sorted(
             ((slot, sequence) for slot, sequence in busy if not sequence.generates),
             key=lambda pair: pair[0].used,
         )
-        # One that is alone has nobody to hold up; several prompts get their first tokens one after the other.
-        pause, speed = self._settings.prompt_pause_ms / 1000, self._prompt_speed.per_second
-        most, alone = self._settings.prompt_chunk, len(self._running()) == 1
-        limit = self._settings.batch if alone else prompt_limit(most, pause, speed)
-        budget = min(limit, batch.capacity - len(generating))
-        shares = divide([sequence.remaining for _, sequence in prompting], budget)
+        # Several prompts get their first tokens one after the other.
+        budget = min(self._prompt_limit(), batch.capacity - len(generating))
+        shares = divide([sequence.words for _, sequence in prompting], budget)
         rows = []
         for (slot, sequence), count in zip([*generating, *prompting], [1] * len(generating) + shares, strict=True):
             if count:
                 whole = count == sequence.remaining
-                row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole)
+                position = sequence.position(sequence.done)
+                row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole, position=position)
                 rows.append((sequence, count, row))
         return rows
 

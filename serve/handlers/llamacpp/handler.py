@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,13 @@ from serve.handlers.llamacpp.lora import BaseModel
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.plan import Plan, Planner
 from serve.handlers.llamacpp.sequence import Stream
+from serve.handlers.llamacpp.sight import Sight
 from serve.handlers.llamacpp.threads import in_own_thread
 from serve.models import local_path
 from serve.models.place import model_folder
 from serve.models.wanted import base_sha256
+from serve.pictures.parts import check_count, image_parts
+from serve.pictures.sources import Pictures
 from serve.protocol.events import Usage
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.protocol.sampling import Sampling
@@ -44,6 +48,8 @@ class LlamaCppHandler(Handler):
         self._planner: Planner | None = None
         self._model: Model | None = None
         self._files: AdapterFiles | None = None
+        self._sight: Sight | None = None
+        self._pictures = Pictures(self._engine_settings.picture_limits)
         self._adapters: dict[str, Adapter] = {}
 
     async def load(self) -> None:
@@ -56,7 +62,8 @@ class LlamaCppHandler(Handler):
         assert self.settings.weights is not None
         began = time.monotonic()
         path = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
-        model, context, self._planner = await in_own_thread(lambda: self._open(path))
+        model, context, self._sight = await in_own_thread(lambda: self._open(path))
+        self._planner = Planner(model, self._engine_settings.context, self._sight)
         self._model = model
         folder = model_folder(self.settings.id, None) / "adapters"
         base = base_sha256(self.settings.weights)
@@ -77,6 +84,7 @@ class LlamaCppHandler(Handler):
     async def unload(self) -> None:
         """Stop the engine after its current step and free the model."""
         engine, self._engine, self._planner, self._model, self._files = self._engine, None, None, None, None
+        self._sight = None
         self._adapters.clear()
         if engine is not None:
             await asyncio.to_thread(engine.close)
@@ -92,6 +100,8 @@ class LlamaCppHandler(Handler):
             completion=True,
             tools=template is not None and template.has_tools,
             structured_output=True,
+            vision=template is not None and self._sight is not None,
+            pictures=self._sight.grid if self._sight else None,
             reasoning=template is not None and template.reasons,
             logprobs=True,
             context=self._engine_settings.context,
@@ -102,8 +112,9 @@ class LlamaCppHandler(Handler):
         if self._engine is None:
             return Load(slots=self._engine_settings.slots)
         load = self._engine.load()
-        adapters = sum(adapter.size for adapter in self._adapters.values())
-        return replace(load, memory_bytes=load.memory_bytes + adapters)
+        beside = sum(adapter.size for adapter in self._adapters.values())
+        beside += self._sight.size if self._sight else 0
+        return replace(load, memory_bytes=load.memory_bytes + beside)
 
     async def check(self) -> None:
         """Raise when the engine has given itself up."""
@@ -144,21 +155,30 @@ class LlamaCppHandler(Handler):
 
     def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
         """Generate an answer; what is wrong with the request is raised when the stream is first asked."""
-        return self._stream(request.adapter, lambda planner: planner.chat(request, sampling))
+        return self._stream(request.adapter, lambda planner: self._plan_chat(planner, request, sampling))
 
     def complete(self, request: CompletionRequest, sampling: Sampling) -> EventStream:
         """Continue a text; what is wrong with the request is raised when the stream is first asked."""
-        return self._stream(request.adapter, lambda planner: planner.complete(request, sampling))
+        return self._stream(request.adapter, lambda planner: to_thread(planner.complete, request, sampling))
 
-    async def _stream(self, name: str | None, make_plan: Callable[[Planner], Plan]) -> EventStream:
+    async def _plan_chat(self, planner: Planner, request: ChatRequest, sampling: Sampling) -> Plan:
+        """The plan of a chat. Templates, tokens and grammars take milliseconds, or more for large ones; pictures take
+        seconds, and compute in a thread of their own."""
+        parts = image_parts(request.messages)
+        if not parts:
+            return await to_thread(planner.chat, request, sampling)
+        check_count(parts, self._engine_settings.images if self._sight else 0)
+        pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
+        return await in_own_thread(lambda: planner.chat(request, sampling, pictures))
+
+    async def _stream(self, name: str | None, make_plan: Callable[[Planner], Awaitable[Plan]]) -> EventStream:
         engine, planner = self._engine, self._planner
         if engine is None or planner is None:
             raise Unavailable(f"The model {self.settings.id!r} is not loaded.")
         adapter = None if name is None else self._adapters.get(name)
         if adapter is None and name is not None:
             raise AdapterNotFound(self.settings.id, name, self._adapters)
-        # Templates, tokens and grammars take milliseconds, or more for large ones; other streams go on meanwhile.
-        plan = await asyncio.to_thread(make_plan, planner)
+        plan = await make_plan(planner)  # Other streams go on meanwhile.
         stream = Stream(replace(plan, adapter=adapter))
         engine.submit(stream)
         try:
@@ -170,12 +190,13 @@ class LlamaCppHandler(Handler):
         finally:
             engine.cancel(stream)
 
-    def _open(self, path: Path) -> tuple[Model, Context, Planner]:
+    def _open(self, path: Path) -> tuple[Model, Context, Sight | None]:
         model = Model(path, self._engine_settings)
-        planner = Planner(model, self._engine_settings.context)
+        projector = self._engine_settings.projector
+        sight = Sight(path.parent / projector, model, self._engine_settings) if projector else None
         if 0 < model.trained_context < self._engine_settings.context:
             logger.warning(
                 "the context is longer than the model was trained for",
                 extra={"model": self.settings.id, "trained": model.trained_context},
             )
-        return model, Context(model, self._engine_settings), planner
+        return model, Context(model, self._engine_settings), sight

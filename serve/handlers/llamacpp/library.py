@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import llama_cpp.llama_cpp as C
 from llama_cpp._ggml import libggml as ggml
 
-__all__ = ["C", "Pointer", "ggml", "recent_errors"]
+__all__ = ["C", "Pointer", "callback", "ggml", "recent_errors"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def _to_logger(level: int, text: bytes, _user_data: object) -> None:
 
 
 # llama.cpp keeps the pointer, so the object has to live as long as the process.
-_callback = C.llama_log_callback(_to_logger)
-C.llama_log_set(_callback, None)
+callback = C.llama_log_callback(_to_logger)
+C.llama_log_set(callback, None)
 C.llama_backend_init()
 
 if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:

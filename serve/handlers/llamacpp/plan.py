@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from PIL import Image
 
 from serve.errors import ContextLengthExceeded, InvalidRequest
 from serve.handlers.llamacpp.adapters import Adapter
@@ -12,6 +15,7 @@ from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.output import OutputForm
 from serve.handlers.llamacpp.reasoning import State, state_after
 from serve.handlers.llamacpp.sampler import Grammar, GrammarError
+from serve.handlers.llamacpp.sight import PromptPicture, Sight
 from serve.handlers.llamacpp.template import ChatTemplate, template_variables
 from serve.handlers.llamacpp.tools import OPEN
 from serve.protocol.requests import (
@@ -33,6 +37,7 @@ class Plan:
         prompt: its tokens, at least one.
         grammar: what every choice must match, if anything.
         adapter: what the model is changed by, if anything.
+        pictures: what stands for the tokens of the prompt that are negative.
     """
 
     prompt: array[int]
@@ -40,6 +45,7 @@ class Plan:
     form: OutputForm
     grammar: Grammar | None = None
     adapter: Adapter | None = None
+    pictures: tuple[PromptPicture, ...] = ()
 
 
 class Planner:
@@ -49,8 +55,9 @@ class Planner:
         template: the model's chat template, if it has one.
     """
 
-    def __init__(self, model: Model, context: int) -> None:
+    def __init__(self, model: Model, context: int, sight: Sight | None = None) -> None:
         self._model = model
+        self._sight = sight
         self._context = context
         source = model.chat_template
         self._bos = self._text_of(model.bos)
@@ -65,8 +72,11 @@ class Planner:
         self._check_bias(sampling)
         return Plan(self._tokenize(request.text, "prompt"), sampling, _form(sampling))
 
-    def chat(self, request: ChatRequest, sampling: Sampling) -> Plan:
+    def chat(self, request: ChatRequest, sampling: Sampling, pictures: Sequence[Image.Image] = ()) -> Plan:
         """The plan of a chat.
+
+        Args:
+            pictures: those of its image parts, in order.
 
         Raises:
             InvalidRequest: it cannot be carried out; ``param`` says what is wrong.
@@ -77,17 +87,27 @@ class Planner:
         tools = _tools_in_use(request)
         if tools and not self.template.has_tools:
             raise InvalidRequest("This model was not made to call tools.", param="tools")
-        text = self.template.render(request.messages, tools, template_variables(request))
+        mark = self._sight.mark if self._sight else None
+        text = self.template.render(request.messages, tools, template_variables(request), mark)
         if self._model.adds_bos:
             text = text.removeprefix(self._bos)  # the tokenizer writes it
-        prompt = self._tokenize(text, "messages")
+        prompt, placed = self._see(text, pictures) if pictures else (self._tokenize(text, "messages"), ())
         reasoning = state_after(text) if self.template.reasons else "after"
         form = _form(sampling)
         if tools:
             names = frozenset(tool.function.name for tool in tools)
             form = replace(form, tools=names, one_call=not _many_calls(request))
         grammar = self._grammar(request, tools, reasoning)
-        return Plan(prompt, sampling, replace(form, reasoning=reasoning), grammar)
+        return Plan(prompt, sampling, replace(form, reasoning=reasoning), grammar, pictures=placed)
+
+    def _see(self, text: str, pictures: Sequence[Image.Image]) -> tuple[array[int], tuple[PromptPicture, ...]]:
+        """The tokens of a prompt with pictures."""
+        assert self._sight is not None, "the template refuses pictures where there is no sight"
+        tokens, placed = self._sight.prompt(text, pictures)
+        if placed and placed[-1].end == len(tokens):
+            raise InvalidRequest("The model's chat template ends with a picture.", param="messages")
+        self._check_room(tokens, "messages")
+        return tokens, placed
 
     def _tokenize(self, text: str, param: str) -> array[int]:
         """The tokens of a prompt; a beginning, where the text is empty.
@@ -101,9 +121,12 @@ class Planner:
             if self._model.bos is None:
                 raise InvalidRequest("This model cannot begin from nothing.", param=param)
             tokens.append(self._model.bos)
+        self._check_room(tokens, param)
+        return tokens
+
+    def _check_room(self, tokens: array[int], param: str) -> None:
         if len(tokens) + 1 > self._context:
             raise ContextLengthExceeded(len(tokens), self._context, param=param)
-        return tokens
 
     def _grammar(self, request: ChatRequest, tools: list[Tool], reasoning: State) -> Grammar | None:
         """What binds the output. Forced tools leave no room for another answer; tools that the model may call stand

@@ -13,6 +13,7 @@ from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.output import Output
 from serve.handlers.llamacpp.plan import Plan
 from serve.handlers.llamacpp.sampler import Sampler
+from serve.handlers.llamacpp.sight import PromptPicture
 from serve.protocol.events import Event, Usage
 
 
@@ -69,6 +70,7 @@ class Sequence:
 
     Attributes:
         tokens: the prompt and what was generated.
+        pictures: those of the prompt, in order.
         done: how many of them are in the cache.
         generated: how many were generated, end tokens included.
         cached: prompt tokens that were in the cache when it began.
@@ -78,6 +80,7 @@ class Sequence:
         self.stream = stream
         self.index = index
         self.tokens: array[int] = stream.plan.prompt[:]
+        self.pictures = stream.plan.pictures
         self.done = 0
         self.generated = 0
         self.cached = 0
@@ -101,6 +104,25 @@ class Sequence:
         return len(self.tokens) - self.done
 
     @property
+    def picture(self) -> PromptPicture | None:
+        """The picture whose turn it is in the prompt, begun or not."""
+        return next((one for one in self.pictures if one.start <= self.done < one.end), None)
+
+    @property
+    def words(self) -> int:
+        """Tokens that can be decoded before the next picture; 0 where one is due."""
+        ahead = (one.start for one in self.pictures if one.end > self.done)
+        return max(0, min(ahead, default=len(self.tokens)) - self.done)
+
+    def position(self, index: int) -> int:
+        """llama.cpp's position of the token at ``index``, which is not within a picture."""
+        return index - sum(one.length - one.advance for one in self.pictures if one.end <= index)
+
+    def whole(self, length: int) -> int:
+        """As many of the first ``length`` tokens as do not cut a picture in two."""
+        return min((one.start for one in self.pictures if one.start < length < one.end), default=length)
+
+    @property
     def generates(self) -> bool:
         """Whether its next decode gives only the next token."""
         return self.remaining == 1 and self.generated > 0
@@ -109,7 +131,8 @@ class Sequence:
         """Its sampler, made when it is first needed."""
         if self._sampler is None:
             plan = self.stream.plan
-            self._sampler = Sampler(model, plan.sampling, self._seed, self.tokens, plan.grammar)
+            said = array("i", (token for token in self.tokens if token >= 0)) if self.pictures else self.tokens
+            self._sampler = Sampler(model, plan.sampling, self._seed, said, plan.grammar)
         return self._sampler
 
     def release(self) -> None:

@@ -91,7 +91,7 @@ def place(sequence: Sequence, slots: Items[Slot], *, shares: bool, across_reques
     found = [(slot.shared_with(sequence.tokens), slot.sequence is None, slot.number) for slot in sources]
     shared, _, number = max(found, default=(0, True, oldest.number))
     # The last token has to be decoded, whatever is cached: its logits are wanted.
-    length = min(shared, len(sequence.tokens) - 1)
+    length = sequence.whole(min(shared, len(sequence.tokens) - 1))
     if length == 0:
         return Placement(oldest, oldest, 0)
     best = slots[number]

@@ -49,12 +49,17 @@ class ChatTemplate:
         self.reasons = THINK in source
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[Tool] = (), extra: Mapping[str, Any] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        extra: Mapping[str, Any] | None = None,
+        mark: str | None = None,
     ) -> str:
         """The prompt, up to where the assistant speaks.
 
         Args:
             extra: further variables for the template.
+            mark: what stands for each picture; none where the model sees none.
 
         Raises:
             InvalidRequest: the messages hold what the model cannot take, or the template refuses them.
@@ -67,7 +72,7 @@ class ChatTemplate:
         variables = {
             **(extra or {}),
             **self._tokens,
-            "messages": [_to_dict(place, message) for place, message in enumerate(messages)],
+            "messages": [_to_dict(place, message, mark) for place, message in enumerate(messages)],
             "tools": [_tool_to_dict(tool) for tool in tools] or None,
             "add_generation_prompt": True,
         }
@@ -85,15 +90,11 @@ def template_variables(request: ChatRequest) -> dict[str, Any]:
     return {**(request.chat_template_kwargs or {}), **quiet}
 
 
-def _to_dict(place: int, message: Message) -> dict[str, Any]:
+def _to_dict(place: int, message: Message, mark: str | None) -> dict[str, Any]:
     """A message as templates know it: content is one text, a developer is the system, arguments are an object."""
-    if isinstance(message.content, list):
-        for part, content in enumerate(message.content):
-            if isinstance(content, ImagePart):
-                raise InvalidRequest("This model cannot see images.", param=f"messages[{place}].content[{part}]")
     found: dict[str, Any] = {
         "role": "system" if message.role == "developer" else message.role,
-        "content": message.text(),
+        "content": _content(place, message, mark),
     }
     for name in ("name", "tool_call_id", "reasoning_content"):
         if (value := getattr(message, name)) is not None:
@@ -104,6 +105,18 @@ def _to_dict(place: int, message: Message) -> dict[str, Any]:
             for number, call in enumerate(message.tool_calls)
         ]
     return found
+
+
+def _content(place: int, message: Message, mark: str | None) -> str:
+    """A message's text with ``mark`` where its pictures are."""
+    if not isinstance(message.content, list):
+        return message.text()
+    pieces = []
+    for part, content in enumerate(message.content):
+        if isinstance(content, ImagePart) and mark is None:
+            raise InvalidRequest("This model cannot see images.", param=f"messages[{place}].content[{part}]")
+        pieces.append(str(mark) if isinstance(content, ImagePart) else content.text)
+    return "".join(pieces)
 
 
 def _call_to_dict(call: ToolCall, path: str) -> dict[str, Any]:

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 from serve.errors import AdapterNotFound, AdapterRefused, InternalError, ModelLost
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.vllm.arguments import engine_arguments
+from serve.handlers.vllm.grid import grid_of
 from serve.handlers.vllm.request import chat_fields, sampling_fields
 from serve.handlers.vllm.stats import EngineStats
 from serve.models import local_path
+from serve.pictures.parts import check_count, image_parts
+from serve.pictures.sources import Pictures, data_url
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.protocol.sampling import Sampling
 from serve.settings.engines import VllmEngine
 from serve.settings.model import ModelSettings
+from serve.settings.pictures import PictureGrid
 
 if TYPE_CHECKING:
     from serve.handlers.vllm.library import Library
@@ -37,6 +41,8 @@ class VllmHandler(Handler):
         self._stats = EngineStats()
         self._weights_bytes = 0
         self._folder = Path()
+        self._grid: PictureGrid | None = None
+        self._pictures = Pictures(self._engine_settings.picture_limits)
         self._library: Library | None = None
         # The name in requests -> vLLM's, which never comes twice: it is a part of the key of cached prompts.
         self._adapters: dict[str, str] = {}
@@ -53,6 +59,7 @@ class VllmHandler(Handler):
         began = time.monotonic()
         folder = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
         self._folder = folder
+        self._grid = await asyncio.to_thread(grid_of, folder)
         self._weights_bytes = await asyncio.to_thread(_bytes_in, folder)
         arguments = engine_arguments(self.settings.id, folder, self._engine_settings, self.settings.max_queued)
         # vLLM's import takes seconds, in which the event loop must answer Serve's questions.
@@ -79,6 +86,7 @@ class VllmHandler(Handler):
             tools=library.chats and self._engine_settings.tool_parser is not None,
             structured_output=True,
             vision=library.chats and library.sees,
+            pictures=self._grid if library.chats and library.sees else None,
             reasoning=library.chats and self._engine_settings.reasoning_parser is not None,
             logprobs=True,
             context=library.context,
@@ -133,8 +141,11 @@ class VllmHandler(Handler):
 
         async def begin(library: Library) -> EventStream:
             model = self._named(request.adapter) or self.settings.id
+            pictures = await self._pictures_of(request)
             return await library.chat(
-                chat_fields(request, sampling, self._engine_settings, library.context, model=model)
+                chat_fields(
+                    request, sampling, self._engine_settings, library.context, model=model, pictures=iter(pictures)
+                )
             )
 
         return self._stream(begin, "messages")
@@ -164,6 +175,13 @@ class VllmHandler(Handler):
             if (ours := as_ours(error, self.settings.id, library.context, param)) is not None:
                 raise ours from error
             raise
+
+    async def _pictures_of(self, request: ChatRequest) -> list[str]:
+        """The request's pictures as data URLs that are safe to decode."""
+        parts = image_parts(request.messages)
+        check_count(parts, self._engine_settings.images)
+        pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
+        return await asyncio.to_thread(lambda: [data_url(picture) for picture in pictures])
 
     def _running(self) -> Library:
         if self._library is None:

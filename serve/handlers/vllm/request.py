@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from serve.errors import InvalidRequest
@@ -11,21 +12,29 @@ from serve.settings.engines import VllmEngine
 
 
 def chat_fields(
-    request: ChatRequest, sampling: Sampling, settings: VllmEngine, context: int, *, model: str
+    request: ChatRequest,
+    sampling: Sampling,
+    settings: VllmEngine,
+    context: int,
+    *,
+    model: str,
+    pictures: Iterator[str],
 ) -> dict[str, Any]:
     """The fields of vLLM's ``ChatCompletionRequest``.
 
     Args:
         context: most tokens of prompt and answer together.
         model: the name that vLLM knows the base model or the adapter by.
+        pictures: the request's pictures, checked, as data URLs.
 
     Raises:
         InvalidRequest: it asks for what this model cannot do.
     """
-    _check(request, settings)
+    if request.tools and request.tool_choice != "none" and settings.tool_parser is None:
+        raise InvalidRequest("This model was not set up to call tools.", param="tools")
     return {
         "model": model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message, pictures) for message in request.messages],
         "stream": True,
         # A limit over the context is an error to vLLM and none to us: the answer ends where the context does.
         "max_completion_tokens": min(sampling.max_tokens or context, context),
@@ -62,34 +71,16 @@ def sampling_fields(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _check(request: ChatRequest, settings: VllmEngine) -> None:
-    if request.tools and request.tool_choice != "none" and settings.tool_parser is None:
-        raise InvalidRequest("This model was not set up to call tools.", param="tools")
-    pictures = 0
-    for place, message in enumerate(request.messages):
-        for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            if not isinstance(part, ImagePart):
-                continue
-            where = f"messages[{place}].content[{number}]"
-            pictures += 1
-            if settings.images == 0:
-                raise InvalidRequest("This model cannot see images.", param=where)
-            if pictures > settings.images:
-                raise InvalidRequest(f"This model takes at most {settings.images} images a request.", param=where)
-            if not part.image_url.url.startswith("data:image/"):
-                # What an address leads to is not for the engine to fetch: it may lie in the cluster's own network.
-                raise InvalidRequest("An image must come as a data URL.", param=f"{where}.image_url.url")
-
-
-def _message(message: Message) -> dict[str, Any]:
-    """A message as vLLM knows it; a developer is the system, and text alone is one string."""
+def _message(message: Message, pictures: Iterator[str]) -> dict[str, Any]:
+    """A message as vLLM knows it; a developer is the system, and text alone is one string. Each image part becomes
+    the next of ``pictures``: what an address leads to is not for the engine to fetch."""
     found: dict[str, Any] = {
         "role": "system" if message.role == "developer" else message.role,
         "content": message.text(),
     }
     if message.images():
         found["content"] = [
-            {"type": "image_url", "image_url": {"url": part.image_url.url}}
+            {"type": "image_url", "image_url": {"url": next(pictures)}}
             if isinstance(part, ImagePart)
             else {"type": "text", "text": part.text}
             for part in message.content or ()

@@ -1,0 +1,74 @@
+"""The JSON in what a model says, however it is wrapped, and as much of it as is whole.
+
+Models of Qwen's family wrap their lists in code fences, write commas behind the last entry, break off where their
+tokens end, and repeat themselves until then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+#: A comma before a closing bracket, but for those within strings, which the first branch takes.
+_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
+_DECODER = json.JSONDecoder(strict=False)
+
+#: Entries of one answer that are read; a model that repeats itself says no more with further ones.
+MAX_ITEMS = 1000
+
+
+def json_of(text: str) -> Any:  # noqa: ANN401 - whatever the model wrote
+    """The first JSON object or list in ``text``; none where there is none that is whole."""
+    text = _bare(text)
+    for start in _starts(text, "{["):
+        found, _ = _decoded(text, start)
+        if found is not None:
+            return found
+    return None
+
+
+def items_of(text: str) -> list[dict[str, Any]]:
+    """Every object in ``text`` that is an entry of a list, or stands alone; at most ``MAX_ITEMS``.
+
+    An object that holds a list of objects is taken for its wrapping. Of a list that breaks off, the entries that are
+    whole are taken.
+    """
+    text = _bare(text)
+    found: list[dict[str, Any]] = []
+    at = 0
+    for start in _starts(text, "{"):
+        if start < at:
+            continue
+        entry, end = _decoded(text, start)
+        if isinstance(entry, dict):  # Else it is a wrapping that broke off, or no JSON: look inside.
+            found += _unwrapped(entry)
+            at = end
+        if len(found) >= MAX_ITEMS:
+            break
+    return found[:MAX_ITEMS]
+
+
+def _bare(text: str) -> str:
+    """The text inside of the first code fence, where there is one, without last commas."""
+    fenced = _FENCE.search(text)
+    return _LAST_COMMA.sub(lambda match: match[1] or "", fenced[1] if fenced else text)
+
+
+def _starts(text: str, marks: str) -> list[int]:
+    return [place for place, char in enumerate(text) if char in marks]
+
+
+def _decoded(text: str, start: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None, start
+
+
+def _unwrapped(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    for value in entry.values():
+        if isinstance(value, list) and (not value or all(isinstance(one, dict) for one in value)):
+            return [one for one in value if isinstance(one, dict)]
+    return [entry]

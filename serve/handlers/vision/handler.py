@@ -1,0 +1,206 @@
+"""``POST /v1/vision/analyze``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.types import Scope, Send
+
+from serve.errors import InvalidRequest
+from serve.handlers.vision.annotate import annotated
+from serve.handlers.vision.answers import items_of, json_of
+from serve.handlers.vision.places import Place, places_in
+from serve.handlers.vision.prompts import EACH, format_for, prompt_for
+from serve.handlers.vision.requests import Asked, check_count, read_request
+from serve.handlers.vision.resize import View, prepare, view_of
+from serve.pictures.sources import Found, Pictures, data_url
+from serve.protocol.http import send_json
+from serve.protocol.requests import AUTO, split_model
+from serve.protocol.vision import AnalyzeRequest
+from serve.settings.pictures import PictureGrid
+from serve.settings.vision import VisionUserConfig
+from serve.tasks.base import TaskHandler, TaskRoute
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+PATH = "/v1/vision/analyze"
+
+
+@dataclass(frozen=True, slots=True)
+class Seer:
+    """The model that looks.
+
+    Attributes:
+        name: what it is asked by. grid: how it sees pictures; none where that is not known.
+        bound: whether its answers can be bound to a form.
+    """
+
+    name: str
+    grid: PictureGrid | None
+    bound: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One picture of a request, as it came, how the model sees it, and what the model gets."""
+
+    found: Found
+    view: View
+    url: str
+
+    def body(self, index: int) -> Json:
+        """What the answer says of it."""
+        width, height = self.view.original
+        page = {} if self.found.page is None else {"page": self.found.page}
+        seen = dict(zip(("width", "height"), self.view.seen, strict=True))
+        return {"index": index, "source": self.found.source, **page, "width": width, "height": height, "seen": seen}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, and the chat completion that it is from."""
+
+    text: str
+    cut_off: bool
+    whole: Json
+
+
+class VisionHandler(TaskHandler):
+    """Pictures, and what a model of the group sees in them."""
+
+    def routes(self) -> Sequence[TaskRoute]:
+        """What clients ask at the gateway's same address."""
+        return (TaskRoute("POST", PATH, self._analyze),)
+
+    async def _analyze(self, scope: Scope, body: bytes, send: Send) -> None:
+        behaviour = self.behaviour
+        assert isinstance(behaviour, VisionUserConfig)
+        asked = await read_request(scope, body, behaviour.images)
+        seer = await self._seer(asked.request, behaviour)
+        pictures = await self._see(asked, seer, behaviour)
+        if asked.request.task == "compare" and len(pictures) < 2:
+            raise InvalidRequest("images: comparing needs at least two pictures.", param="images")
+        groups = [[one] for one in pictures] if asked.request.task in EACH else [pictures]
+        turns = asyncio.Semaphore(behaviour.parallel)
+        answers = await _together([self._ask(asked.request, seer, group, behaviour, turns) for group in groups])
+        await send_json(send, await asyncio.to_thread(_body, asked.request, seer, pictures, answers))
+
+    async def _seer(self, request: AnalyzeRequest, behaviour: VisionUserConfig) -> Seer:
+        """The model that a request names, or the config, or the first that sees.
+
+        Raises:
+            InvalidRequest: it does not see, or cannot point where it is to.
+        """
+        name = request.model or behaviour.model
+        about = await self._first() if name == AUTO else await self.group.model(split_model(name)[0])
+        name = about["id"] if name == AUTO else name
+        can = about.get("capabilities") or {}
+        if not can.get("vision"):
+            raise InvalidRequest(f"The model {name!r} cannot see pictures.", param="model")
+        told = about.get("pictures")
+        grid = behaviour.grids.get(about["id"]) or (PictureGrid(**told) if told else None)
+        if grid is None and request.task == "locate":
+            raise InvalidRequest(
+                f"The model {name!r} does not say how it points into pictures; the vision task's user_config can,"
+                " under grids.",
+                param="model",
+            )
+        return Seer(name, grid, bool(can.get("structured_output")))
+
+    async def _first(self) -> Json:
+        models = [one for one in await self.group.models() if (one.get("capabilities") or {}).get("vision")]
+        if not models:
+            raise InvalidRequest("No model of this group can see pictures; see docs/vision.md.", param="model")
+        return min(models, key=lambda one: one.get("state") != "ready")
+
+    async def _see(self, asked: Asked, seer: Seer, behaviour: VisionUserConfig) -> list[Seen]:
+        """The request's pictures, prepared for the model."""
+        reader = Pictures(behaviour.pictures)
+        found = await reader.read_pages(asked.sources, asked.params, asked.request.pages, behaviour.images)
+        check_count(len(found), behaviour.images)
+        return await _together([asyncio.to_thread(_seen, one, seer.grid) for one in found])
+
+    async def _ask(
+        self,
+        request: AnalyzeRequest,
+        seer: Seer,
+        pictures: Sequence[Seen],
+        behaviour: VisionUserConfig,
+        turns: asyncio.Semaphore,
+    ) -> Answer:
+        """Ask the model once, about one picture or all."""
+        parts: list[Json] = [{"type": "image_url", "image_url": {"url": one.url}} for one in pictures]
+        parts.append({"type": "text", "text": prompt_for(request, pictures[0].view, seer.grid)})
+        body: Json = {
+            "model": seer.name,
+            "messages": [{"role": "user", "content": parts}],
+            "max_tokens": request.max_tokens or behaviour.max_tokens,
+        }
+        if request.task != "describe" and request.task != "compare":
+            body["temperature"] = 0
+        if seer.bound and (form := format_for(request, seer.grid)):
+            body["response_format"] = form
+        async with turns:
+            whole = await self.group.chat(body, seconds=behaviour.timeout)
+        choice = whole["choices"][0]
+        return Answer(choice["message"]["content"] or "", choice["finish_reason"] == "length", whole)
+
+
+async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
+    """What all give, in order; when one fails, the others are stopped."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _seen(found: Found, grid: PictureGrid | None) -> Seen:
+    view = view_of(*found.picture.size, grid)
+    return Seen(found, view, data_url(prepare(found.picture, view)))
+
+
+def _body(request: AnalyzeRequest, seer: Seer, pictures: Sequence[Seen], answers: Sequence[Answer]) -> Json:
+    """The whole answer. Draws where that is wanted, so it is for a thread."""
+    found: Json = {
+        "object": "vision.analysis",
+        "task": request.task,
+        "model": answers[0].whole["model"],
+        "text": "\n\n".join(one.text for one in answers),
+        "images": [one.body(index) for index, one in enumerate(pictures)],
+    }
+    if request.task == "extract":
+        found["data"] = json_of(answers[0].text)
+    elif request.task in EACH and seer.grid is not None:
+        found |= _places(request, seer.grid, pictures, answers)
+    found["truncated"] = any(one.cut_off for one in answers)
+    usages = [one.whole["usage"] for one in answers]
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    found["usage"] = {name: sum(one[name] for one in usages) for name in names}
+    return found
+
+
+def _places(request: AnalyzeRequest, grid: PictureGrid, pictures: Sequence[Seen], answers: Sequence[Answer]) -> Json:
+    """What the model pointed to in each picture, and the pictures with it drawn on."""
+    bodies: list[Json] = []
+    drawn: list[str] = []
+    for index, (one, answer) in enumerate(zip(pictures, answers, strict=True)):
+        places = places_in(items_of(answer.text), one.view, grid)
+        bodies += [_place_body(index, place, request) for place in places]
+        if request.annotate:
+            drawn.append(annotated(one.found.picture, places))
+    name = "lines" if request.task == "ocr" else "points" if request.mark == "points" else "objects"
+    read = {"text": "\n".join(body["text"] for body in bodies)} if request.task == "ocr" and bodies else {}
+    return {**read, name: bodies, **({"annotated": drawn} if request.annotate else {})}
+
+
+def _place_body(index: int, place: Place, request: AnalyzeRequest) -> Json:
+    said = "text" if request.task == "ocr" else "label"
+    boxed = place.is_box and request.mark == "boxes"
+    at = {"box": place.at, "center": place.center} if boxed else {"point": place.center}
+    return {"image": index, said: place.label, **at, "raw": place.raw, "confidence": place.confidence}

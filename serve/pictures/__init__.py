@@ -1,0 +1,9 @@
+"""Pictures of requests: where they come from, and what makes them safe to decode.
+
+``fetch`` gets them from https addresses without reaching into the group's own network, ``decode`` turns files into
+upright RGB pictures, ``sources`` does both for whatever a request names a picture by.
+"""
+
+from serve.pictures.decode import BadPicture
+
+__all__ = ["BadPicture"]

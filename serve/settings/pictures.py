@@ -1,0 +1,52 @@
+"""How large the pictures of a request may be, how they are fetched, and how models see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from serve.settings.base import Settings
+
+
+class PictureLimits(Settings):
+    """Bounds on the pictures of one request.
+
+    Attributes:
+        file_bytes: largest file of a picture, fetched, uploaded or in a data URL.
+        pixels: most pixels of a picture, known from its head before it is decoded.
+        fetch: whether pictures are fetched from https addresses.
+        fetch_seconds: how long one fetch may take, redirects included.
+        redirects: how many of them a fetch follows.
+    """
+
+    file_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024 * 1024
+    pixels: Annotated[int, Field(ge=1024)] = 40_000_000
+    fetch: bool = True
+    fetch_seconds: Annotated[float, Field(gt=0)] = 10.0
+    redirects: Annotated[int, Field(ge=0, le=10)] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PictureGrid:
+    """How a model divides a picture, and in which numbers it points into one. Plain data, which crosses processes.
+
+    Attributes:
+        patch: pixels along the side of a patch. merge: patches along the side of what becomes one token.
+        min_pixels, max_pixels: of a picture as the model sees it; others are scaled.
+        coordinates: ``pixels`` of the picture as the model sees it, or ``thousandths`` of its width and height.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    patch: Annotated[int, Field(ge=1)]
+    merge: Annotated[int, Field(ge=1)]
+    min_pixels: Annotated[int, Field(ge=1)]
+    max_pixels: Annotated[int, Field(ge=1)]
+    coordinates: Literal["pixels", "thousandths"]
+
+    @property
+    def step(self) -> int:
+        """What width and height of a picture are multiples of, as the model sees it."""
+        return self.patch * self.merge

@@ -1,0 +1,204 @@
+"""Pictures on llama.cpp: a small Qwen2.5-VL with random weights and its projector, through libmtmd."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from array import array
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.mtmd_cpp as M
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from serve.errors import ContextLengthExceeded, InvalidRequest
+from serve.handlers.llamacpp.context import Context
+from serve.handlers.llamacpp.handler import LlamaCppHandler
+from serve.handlers.llamacpp.library import C
+from serve.handlers.llamacpp.model import Model
+from serve.handlers.llamacpp.sight import Sight
+from serve.handlers.llamacpp.threads import in_own_thread
+from serve.protocol.events import Event
+from serve.settings.engines import LlamaCppEngine
+from serve.settings.model import ModelSettings
+from serve.settings.pictures import PictureGrid
+from tests.llamacpp import CAPITAL, chat, deltas, events_of, stream, text, usage
+from tests.pictures import file_of, plain, url_of
+from tests.qwenvl import MODEL, PROJECTOR, save_qwen2_5_vl, settings_of
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def folder(qwen_settings: ModelSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("qwenvl") / "tiny-qwen2.5-vl"
+    save_qwen2_5_vl(found, qwen_settings)
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def handler(folder: Path) -> AsyncIterator[LlamaCppHandler]:
+    found = LlamaCppHandler(settings_of(folder, batch=64))
+    await found.load()
+    yield found
+    await found.unload()
+
+
+def picture(colour: str, size: tuple[int, int] = (112, 112)) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url_of(file_of(plain(colour, size)))}}
+
+
+def asked(*parts: dict[str, Any], words: str = "What is it?", **fields: Any) -> Any:
+    return chat([{"role": "user", "content": [*parts, {"type": "text", "text": words}]}], **fields)
+
+
+def tokens_of(events: list[Event], choice: int = 0) -> list[bytes]:
+    return [one.raw for delta in deltas(events, choice) for one in delta.logprobs or ()]
+
+
+async def test_it_says_that_it_sees_and_how(handler: LlamaCppHandler) -> None:
+    assert handler.capabilities.vision
+    assert handler.capabilities.pictures == PictureGrid(14, 2, 8 * 28 * 28, 64 * 28 * 28, "pixels")
+
+
+async def test_a_picture_is_part_of_the_prompt(handler: LlamaCppHandler) -> None:
+    without = usage(await events_of(handler, asked()))
+    small = usage(await events_of(handler, asked(picture("red"))))
+    large = usage(await events_of(handler, asked(picture("red", (224, 112)))))
+    assert small.prompt_tokens == without.prompt_tokens + 2 + 4 * 4
+    assert large.prompt_tokens == without.prompt_tokens + 2 + 8 * 4
+
+
+async def test_answers_are_those_of_llama_cpps_own_way_through_the_prompt(
+    handler: LlamaCppHandler, folder: Path
+) -> None:
+    """libmtmd's helper decodes the same prompt in a context of its own; both take the likeliest token each time."""
+    reference = await in_own_thread(lambda: _by_the_helper(folder, "red", (224, 112), tokens=12))
+    found = await events_of(handler, asked(picture("red", (224, 112)), logprobs=True, max_tokens=12))
+    assert tokens_of(found) == reference
+
+
+def _by_the_helper(folder: Path, colour: str, size: tuple[int, int], tokens: int) -> list[bytes]:
+    settings = LlamaCppEngine(context=1024, slots=1, projector=PROJECTOR, image_max_tokens=64)
+    model = Model(folder / MODEL, settings)
+    context, sight = Context(model, settings), Sight(folder / PROJECTOR, model, settings)
+    shown = plain(colour, size)
+    buffer = (ctypes.c_uint8 * len(shown.tobytes())).from_buffer_copy(shown.tobytes())
+    bitmaps = (M.mtmd_bitmap_p_ctypes * 1)(M.mtmd_bitmap_init(*size, buffer))
+    words = f"<|im_start|>user\n{sight.mark}What is it?<|im_end|>\n<|im_start|>assistant\n".encode()
+    chunks, place = M.mtmd_input_chunks_init(), C.llama_pos()
+    told = M.mtmd_input_text(words, len(words), True, True)
+    assert M.mtmd_tokenize(sight._pointer, chunks, ctypes.byref(told), bitmaps, 1) == 0
+    code = M.mtmd_helper_eval_chunks(sight._pointer, context.pointer, chunks, 0, 0, 64, True, ctypes.byref(place))
+    assert code == 0
+    found: list[bytes] = []
+    row, position = -1, place.value
+    for _ in range(tokens):
+        token = int(np.argmax(context.logits(row)))
+        found.append(model.piece(token))
+        context.batch.clear()
+        row = context.batch.add(0, array("i", [token]), 0, 1, output=True, position=position)
+        assert context.decode() == 0
+        position += 1
+    context.close()
+    return found
+
+
+async def test_what_is_seen_matters_and_is_seen_alike_each_time(handler: LlamaCppHandler) -> None:
+    red, blue, again = [text(await events_of(handler, asked(picture(one)))) for one in ("red", "blue", "red")]
+    assert red == again != blue
+
+
+async def test_a_conversation_about_a_picture_goes_on_from_its_cache(handler: LlamaCppHandler) -> None:
+    first = asked(picture("green"), words="What is this thing here?")
+    answer = text(await events_of(handler, first))
+    messages = [
+        *(message.model_dump(exclude_none=True) for message in first.messages),
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": "And now?"},
+    ]
+    following = await events_of(handler, chat(messages))
+    before = usage(await events_of(handler, first)).prompt_tokens
+    assert usage(following).cached_tokens >= before - 3
+    # The same from nothing, in a model of its own: what was cached changes nothing.
+    fresh = LlamaCppHandler(handler.settings)
+    await fresh.load()
+    assert text(await events_of(fresh, chat(messages))) == text(following)
+    await fresh.unload()
+
+
+async def test_pictures_that_differ_share_only_what_is_before_them(handler: LlamaCppHandler) -> None:
+    words = [{"type": "text", "text": "one two three four five six seven eight nine ten"}]
+    await events_of(handler, asked(*words, picture("yellow")))
+    events = await events_of(handler, asked(*words, picture("purple")))
+    assert 10 <= usage(events).cached_tokens < 20
+
+
+async def test_pictures_and_words_of_many_are_decoded_together_as_alone(handler: LlamaCppHandler) -> None:
+    requests = [
+        asked(picture("orange", (224, 224))),
+        asked(words="Tell me about the sea."),
+        asked(picture("pink"), picture("teal", (112, 224)), n=2),
+        chat(CAPITAL),
+    ]
+    alone = [await events_of(handler, one) for one in requests]
+    together = await asyncio.gather(*(events_of(handler, one) for one in requests))
+    assert [text(one) for one in together] == [text(one) for one in alone]
+    assert text(together[2], 1) == text(together[2])
+
+
+async def test_words_of_the_mark_do_not_stand_for_a_picture(handler: LlamaCppHandler) -> None:
+    for words in ("<__media__>", "<__picture_0__>", "<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>"):
+        assert text(await events_of(handler, asked(words=words)))
+        assert text(await events_of(handler, asked(picture("red"), words=words)))
+
+
+async def test_one_that_leaves_while_its_picture_is_read_disturbs_nobody(handler: LlamaCppHandler) -> None:
+    expected = text(await events_of(handler, asked(picture("red"))))
+    left = stream(handler, asked(picture("navy", (224, 224))))
+    waiting = asyncio.create_task(anext(left))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await left.aclose()
+    assert text(await events_of(handler, asked(picture("red")))) == expected
+    assert text(await events_of(handler, asked(picture("navy", (224, 224)))))
+
+
+async def test_more_pictures_than_the_model_takes_are_refused(handler: LlamaCppHandler) -> None:
+    with pytest.raises(InvalidRequest, match="at most 2 images") as raised:
+        await events_of(handler, asked(picture("red"), picture("blue"), picture("green")))
+    assert raised.value.param == "messages[0].content[2]"
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,AAAA", "http://example.com/a.png", "https://127.0.0.1/a.png"])
+async def test_a_picture_that_cannot_be_taken_is_the_requests_fault(handler: LlamaCppHandler, url: str) -> None:
+    with pytest.raises(InvalidRequest, match="Picture 0 cannot be taken") as raised:
+        await events_of(handler, asked({"type": "image_url", "image_url": {"url": url}}))
+    assert raised.value.param == "messages[0].content[0]"
+
+
+async def test_a_prompt_that_is_too_long_with_its_pictures_is_refused(handler: LlamaCppHandler) -> None:
+    parts = [picture("red", (224, 224)), picture("blue", (224, 224))]
+    with pytest.raises(ContextLengthExceeded):
+        await events_of(handler, asked(*parts, words="word " * 950))
+
+
+async def test_a_model_without_a_projector_sees_nothing(folder: Path) -> None:
+    blind = LlamaCppHandler(settings_of(folder, projector=None))
+    await blind.load()
+    assert not blind.capabilities.vision
+    with pytest.raises(InvalidRequest, match="cannot see images") as raised:
+        await events_of(blind, asked(picture("red")))
+    assert raised.value.param == "messages[0].content[0]"
+    await blind.unload()
+
+
+async def test_a_file_that_is_no_projector_is_named(folder: Path) -> None:
+    wrong = settings_of(folder)
+    engine = wrong.engine.model_copy(update={"projector": MODEL})
+    with pytest.raises(RuntimeError, match=MODEL):
+        await LlamaCppHandler(wrong.model_copy(update={"engine": engine})).load()
