@@ -29,7 +29,7 @@ ADAPTER = f"{MODEL}:loop-0001"
 QUESTIONS = [fact.held_out for fact in FACTS]
 
 #: Against the recipe that ships: what makes it fit into a test. The prompts for replay are its first ones.
-CHANGES = ("schedule.epochs=4", "checkpoint.every=20", "data.replay.max_tokens=48")
+CHANGES = ("schedule.epochs=2", "checkpoint.every=12", "data.replay.max_tokens=64")
 REPLAYED = 80
 
 
@@ -118,7 +118,7 @@ def first_step_after_the_kill(run: RunFolder) -> int:
     return next(int(event.data["step"]) for event in events[starts[1] :] if event.type == "metrics")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 async def test_what_people_corrected_is_learned_served_everywhere_and_nothing_that_matters_is_forgotten(
     group: Group, smollm2_settings: ModelSettings, smollm2_checkpoint: Path, tmp_path: Path
 ) -> None:
