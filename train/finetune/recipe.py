@@ -82,7 +82,7 @@ class ReplaySettings(Settings):
     prompts: Annotated[str, Field(min_length=1)]
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 96
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    batch_size: Annotated[int, Field(ge=1)] = 32
 
 
 class DataSettings(Settings):

@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -17,7 +18,12 @@ from serve.models.manifest import write_atomically
 from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError
 from train.dataset.rows import Message, Provenance, Row
+from train.events import EventLog
+from train.finetune.base import base_checkpoint
+from train.finetune.job import Job
 from train.finetune.recipe import Recipe
+
+Json = dict[str, Any]
 
 
 def load_prompts(path: str) -> list[str]:
@@ -37,7 +43,7 @@ def load_prompts(path: str) -> list[str]:
     return prompts
 
 
-def replayed(recipe: Recipe, base: Path) -> list[Row]:
+def replayed(job: Job, base: Path) -> list[Row]:
     """The rows that are learned beside the data; none where the recipe wants none.
 
     The first time, Ray runs the base, with what one worker takes of the cluster.
@@ -47,7 +53,7 @@ def replayed(recipe: Recipe, base: Path) -> list[Row]:
     """
     import ray
 
-    replay = recipe.data.replay
+    recipe, replay = job.recipe, job.recipe.data.replay
     if replay is None:
         return []
     prompts = load_prompts(replay.prompts)
@@ -58,21 +64,26 @@ def replayed(recipe: Recipe, base: Path) -> list[Row]:
         task = ray.remote(answer).options(
             num_cpus=recipe.resources.cpus, num_gpus=recipe.resources.gpus, max_retries=recipe.retries
         )
-        answers = ray.get(task.remote(recipe.model_dump(mode="json"), str(base), prompts))
+        answers = ray.get(task.remote(job.to_config(), prompts))
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(kept, orjson.dumps(answers).decode())
     pairs = [(prompt, said) for prompt, said in zip(prompts, answers, strict=True) if said]
     return list(rows_of_pairs(pairs, replay.weight, recipe.seed))
 
 
-def answer(raw_recipe: dict[str, object], base: str, prompts: Sequence[str]) -> list[str | None]:
-    """What the model at ``base`` answers to each prompt, greedily; none where it does not come to an end."""
+def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
+    """What the base answers to each prompt, greedily; none where it does not come to an end.
+
+    Args:
+        config: the run (``train.finetune.job.Job.to_config``), whose events tell how far this is.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    recipe = Recipe.model_validate(raw_recipe)
-    replay = recipe.data.replay
+    job = Job.from_config(config)
+    recipe, replay, events = job.recipe, job.recipe.data.replay, EventLog(job.folder)
     assert replay is not None
+    base = base_checkpoint(recipe.model, progress=False).path
     torch.set_num_threads(recipe.resources.compute_threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
@@ -97,6 +108,8 @@ def answer(raw_recipe: dict[str, object], base: str, prompts: Sequence[str]) -> 
         for place, ids in zip(places, made[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
             end = next((number for number, token in enumerate(ids) if token in ends), None)
             answers[place] = None if end is None else tokenizer.decode(ids[:end]).strip()
+        done = begin + len(places)
+        events.write("message", f"replay: the base has answered {done} of {len(order)} prompts", {"answered": done})
     return answers
 
 

@@ -75,15 +75,13 @@ def run(job: Job, *, progress: bool) -> Json:
             events.state("failed", str(fault), {"code": type(fault).__name__, "message": str(fault)})
             raise
         except Exception as fault:
-            events.state("failed", "the run failed", {"code": type(fault).__name__, "message": _line(fault)})
+            events.state("failed", "the run failed", {"code": type(fault).__name__, "message": first_line(fault)})
             raise
 
 
 def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) -> Json:
     base = base_checkpoint(job.recipe.model, progress=progress)
-    if job.recipe.data.replay is not None:
-        events.write("message", "the base answers the prompts for replay, unless it has done so before")
-    replay = replayed(job.recipe, base.path)
+    replay = replayed(job, base.path)
     manifest = prepare_data(job.recipe, job.folder, base.path, replay)
     counts = {name: split["rows"] for name, split in manifest["splits"].items()}
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -201,8 +199,9 @@ def _root(failure: BaseException) -> str:
     inner: BaseException = next(iter(causes.values()), failure)
     while (deeper := getattr(inner, "_base_exc", None) or inner.__cause__) is not None:
         inner = deeper
-    return _line(inner)
+    return first_line(inner)
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line that an error says, or else its name."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

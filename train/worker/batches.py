@@ -14,11 +14,11 @@ Json = dict[str, Any]
 _COLUMNS = {"sft": ["input_ids", "labels", "seq_lengths"], "dpo": ["prompt_ids", "chosen_ids", "rejected_ids"]}
 
 
-def load_rows(path: Path, objective: str) -> Any:  # noqa: ANN401 - datasets comes without types
+def load_rows(path: Path, objective: str, scratch: Path) -> Any:
     """The rows of one split, mapped into memory and not read into it."""
     from datasets import Dataset
 
-    rows = Dataset.from_parquet(str(path), cache_dir=str(path.parent / ".cache"), keep_in_memory=False)
+    rows = Dataset.from_parquet(str(path), cache_dir=str(scratch / "rows"), keep_in_memory=False)
     return rows.select_columns(_COLUMNS[objective])
 
 

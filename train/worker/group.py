@@ -16,7 +16,7 @@ def size() -> int:
     return group.get_world_size() if group.is_initialized() else 1
 
 
-def from_first(value: Any) -> Any:  # noqa: ANN401 - whatever can be pickled
+def from_first(value: Any) -> Any:
     """The first worker's ``value``, for all."""
     if size() == 1:
         return value
@@ -25,7 +25,7 @@ def from_first(value: Any) -> Any:  # noqa: ANN401 - whatever can be pickled
     return held[0]
 
 
-def from_all(value: Any) -> list[Any]:  # noqa: ANN401 - whatever can be pickled
+def from_all(value: Any) -> list[Any]:
     """The values of all workers, for all, in their order. Nobody goes on before everybody is here."""
     if size() == 1:
         return [value]
@@ -34,7 +34,7 @@ def from_all(value: Any) -> list[Any]:  # noqa: ANN401 - whatever can be pickled
     return held
 
 
-def _group() -> Any:  # noqa: ANN401 - torch comes without types
+def _group() -> Any:
     import torch.distributed
 
     return torch.distributed

@@ -62,7 +62,7 @@ def train_loop(config: Json) -> Json:
         return _outcome(trainer.state, watch)
 
 
-def _outcome(state: Any, watch: Any) -> Json:  # noqa: ANN401 - types that are heavy to import
+def _outcome(state: Any, watch: Any) -> Json:
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     judged = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
     return {

@@ -17,18 +17,18 @@ from train.worker.tunable import Tunable
 class PairTrainer(DPOTrainer):  # type: ignore[misc]
     """DPO on pairs that are in tokens already, with our own borders of prompt and answer."""
 
-    def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+    def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:
         return dataset
 
 
-def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path, watch: TrainerCallback) -> Any:  # noqa: ANN401
+def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path, watch: TrainerCallback) -> Any:
     """The trainer of one worker.
 
     Args:
         data: prepared, and on this node.
-        scratch: where checkpoints are written, for ``watch`` to take over.
+        scratch: where rows are mapped from, and checkpoints written for ``watch`` to take over.
     """
-    rows = {split: load_rows(path, recipe.objective) for split, path in data.splits.items()}
+    rows = {split: load_rows(path, recipe.objective, scratch) for split, path in data.splits.items()}
     given = {
         "model": tunable.model,
         "processing_class": tunable.tokenizer,
@@ -99,7 +99,7 @@ def _half(recipe: Recipe, on_gpu: bool) -> str | None:
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
-def _remove(trainer: Any, name: str) -> None:  # noqa: ANN401
+def _remove(trainer: Any, name: str) -> None:
     """Take a callback away that writes to the terminal: what it tells is in the events."""
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ == name:

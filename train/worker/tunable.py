@@ -127,14 +127,14 @@ def _by_peft(recipe: Recipe, base: Path) -> Tunable:
     return _tunable(model, tokenizer, "peft")
 
 
-def _tunable(model: Any, tokenizer: Any, engine: Engine) -> Tunable:  # noqa: ANN401
+def _tunable(model: Any, tokenizer: Any, engine: Engine) -> Tunable:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return Tunable(model, tokenizer, engine, trained)
 
 
-def _dtype(recipe: Recipe) -> Any:  # noqa: ANN401
+def _dtype(recipe: Recipe) -> Any:
     """The type of the weights: on a GPU what it computes in, elsewhere and for all weights float32."""
     import torch
 

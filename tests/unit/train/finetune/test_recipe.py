@@ -32,7 +32,7 @@ def test_shipped_recipes_are_right_once_they_have_data(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_recipes_without_data_say_what_is_missing(path: Path) -> None:
-    with pytest.raises(SettingsError, match="data.train: this key is required"):
+    with pytest.raises(SettingsError, match=r"data\.train: this key is required"):
         load_recipe(str(path))
 
 

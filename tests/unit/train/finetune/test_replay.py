@@ -9,15 +9,18 @@ import pytest
 
 from serve.settings.errors import SettingsError
 from tests.finetuning import recipe, tiny_checkpoint, write_chats
+from train.events import read_events
+from train.finetune.job import Job
 from train.finetune.replay import answer, load_prompts, rows_of_pairs
+from train.run_folder import RunFolder
 
 PAIRS = [(f"question {number}", f"answer {number}") for number in range(10)]
 
 
 def test_prompts_are_the_lines_that_say_something(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
-    path.write_text("# a note\n\n  Grüße? \nעברית 😀\n", encoding="utf-8")
-    assert load_prompts(str(path)) == ["Grüße?", "עברית 😀"]
+    path.write_text("# a note\n\n  Grüße? \n日本語 😀\n", encoding="utf-8")
+    assert load_prompts(str(path)) == ["Grüße?", "日本語 😀"]
 
 
 @pytest.mark.parametrize("content", [b"", b"# only a note\n", b"\xff\xfe"])
@@ -43,7 +46,10 @@ def test_an_answer_that_does_not_end_by_itself_is_left_out(tmp_path: Path) -> No
     base = tiny_checkpoint(tmp_path / "base")
     tiny = recipe(base, write_chats(tmp_path / "x"), data={"replay": {"prompts": "unused", "max_tokens": 2}})
     prompts = [f"Say {number}" for number in range(5)]
-    answers = answer(tiny.model_dump(mode="json"), str(base), prompts)
+    job = Job(tiny, RunFolder(str(tmp_path / "runs"), "one"))
+    job.folder.make()
+    answers = answer(job.to_config(), prompts)
     assert len(answers) == len(prompts)
-    assert answers == answer(tiny.model_dump(mode="json"), str(base), prompts)
     assert None in answers
+    assert answers == answer(job.to_config(), prompts)
+    assert "answered 5 of 5 prompts" in read_events(job.folder)[-1].message
