@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.dataset.formats import Chat, Encoded
+from train.evaluate.measures import continued
 from train.evaluate.served import Said, Served
 from train.evaluate.stack import Progress, Stack
 
@@ -108,10 +109,6 @@ def _as_said(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     answer = "".join(said.tokens)
     if not answer:
         return None
-    text = prompt + answer
-    before = len(chat.tokens(prompt).ids)
-    found = chat.tokens(text, [len(prompt)])
-    pieces = [text[begin:end] for begin, end in found.spans[before:]]
-    if pieces != said.tokens:
-        return None
-    return Encoded(text, found.ids, [False] * before + [True] * len(pieces), 1)
+    spans = chat.tokens(prompt + answer, [len(prompt)]).spans
+    pieces = [(prompt + answer)[begin:end] for begin, end in spans if begin >= len(prompt)]
+    return continued(chat, prompt, answer) if pieces == said.tokens else None
