@@ -225,6 +225,7 @@ def test_all_weights_can_be_trained_and_stop_early(base: Path, chats: Path, othe
             base,
             chats,
             method="full",
+            engine="peft",
             data={"validation": [others]},
             # It cannot get better than this by less than a thousand.
             schedule={"epochs": 4, "early_stop": {"patience": 1, "min_delta": 1000.0}},
