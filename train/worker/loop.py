@@ -45,8 +45,8 @@ def train_loop(config: Json) -> Json:
     # Unsloth changes transformers and trl, so it comes before everything that uses them.
     tunable = load_tunable(job.recipe, base.path, tell)
     if group.rank() == 0:
-        data = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": group.size()}
-        events.write("message", f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained", data)
+        facts = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": group.size()}
+        events.write("message", f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained", facts)
 
     from train.worker.trackers import Trackers
     from train.worker.trainers import make_trainer

@@ -31,7 +31,7 @@ _LEFT_OUT = ("training_args.bin", "README.md")
 _LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
-class Watch(TrainerCallback):
+class Watch(TrainerCallback):  # type: ignore[misc]
     """Watches one worker's part of a run.
 
     Attributes:
