@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.curate_steps import STEPS, warm_up
-from train.dataset.duplicates import RayTasks
+from train.dataset.parallel import each
 
 
 def main() -> int:
@@ -31,11 +31,10 @@ def main() -> int:
         log_to_driver=False,
         object_store_memory=256 << 20,
     )
-    workers = RayTasks(options.workers)
     # Every worker has started and imported what it needs before the clock does.
-    list(workers.map(warm_up, range(4 * options.workers)))
+    list(each(warm_up, range(4 * options.workers), options.workers))
     began = time.perf_counter()
-    STEPS[options.step](options.shards, options.out, workers)
+    STEPS[options.step](options.shards, options.out, options.workers)
     seconds = time.perf_counter() - began
     ray.shutdown()
     sys.stdout.write(f"{seconds}\n")

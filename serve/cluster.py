@@ -1,12 +1,13 @@
 """What the gateway asks of Ray Serve, and the only module that uses parts of Ray that are not public.
 
-Ray is pinned in pyproject.toml because of ``_get_global_client`` and ``ASGIDIReceiveProxy``.
+Ray is pinned in pyproject.toml because of ``_get_global_client``, ``ASGIDIReceiveProxy`` and ``get_serve_logs_dir``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,6 +15,7 @@ from ray import serve as ray_serve
 from ray.exceptions import RayError
 from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
 from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
+from ray.serve._private.logging_utils import get_serve_logs_dir
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -139,6 +141,11 @@ class Waker:
 def model_handle(model_id: str) -> Any:  # noqa: ANN401 - Ray's handle is not typed
     """A handle that streams a model's answers."""
     return ray_serve.get_app_handle(model_id).options(stream=True)
+
+
+def replica_log(kind: str) -> Path:
+    """The file for logs of ``kind`` of the replica that asks, in the folder of Serve's own logs on this node."""
+    return Path(get_serve_logs_dir()) / f"{kind}_{ray_serve.get_replica_context().replica_id.unique_id}.log"
 
 
 def hold_back(receive: Receive, messages: int) -> None:

@@ -1,4 +1,7 @@
-"""Logs as JSON lines on standard error, each with the request's id; no prompts, no answers, no secrets."""
+"""Logs as JSON lines, each with the request's id; no prompts, no answers, no secrets.
+
+All go to standard error but for the access log, which has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 import orjson
 
 #: The id of the request that the current task works for.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+#: Logger of the gateway's requests, a line each.
+ACCESS = "serve.access"
+#: Bytes of an access log at which the next file is begun, and how many full ones are kept.
+_ACCESS_BYTES, _ACCESS_FILES = 100_000_000, 4
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -48,3 +58,22 @@ def configure_logging(level: str = "INFO") -> None:
         handler.setFormatter(JsonFormatter())
         root.addHandler(handler)
         root.propagate = False
+
+
+def log_access_to(file: Path) -> None:
+    """Write the access log to ``file`` from now on, instead of to standard error.
+
+    Ray reads what its workers write to standard error and sends it through the cluster's head: for a line a request,
+    that cost 6 % of a core at 800 requests/s.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    handler = RotatingFileHandler(file, maxBytes=_ACCESS_BYTES, backupCount=_ACCESS_FILES)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger(ACCESS)
+    for before in list(logger.handlers):
+        logger.removeHandler(before)
+        before.close()
+    logger.addHandler(handler)
+    logger.propagate = False

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
-from serve.cluster import Waker, http_address
+from serve.cluster import Waker, http_address, replica_log
 from serve.errors import Unavailable
 from serve.gateway.access import Access, is_loopback
 from serve.gateway.conversations import Conversations
@@ -32,7 +32,7 @@ from serve.gateway.transport.handle import HandleTransport
 from serve.gateway.transport.http import HttpTransport
 from serve.gateway.usage import UsageLedger
 from serve.gateway.waking import Waking
-from serve.logs import configure_logging
+from serve.logs import configure_logging, log_access_to
 from serve.replica.asgi import TOKEN_HEADER
 from serve.routing.policy import Policy
 from serve.settings.environment import Environment
@@ -53,6 +53,8 @@ class Gateway:
 
     async def __init__(self, settings: GatewaySettings) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging(settings.log_level)
+        if settings.access_log:
+            log_access_to(replica_log("access"))
         environment = Environment.read()
         token = environment.require_internal_token()
         behaviour = GatewayUserConfig()

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import GroupQwenError, InternalError
 from serve.gateway.metrics import GatewayMetrics
-from serve.logs import request_id
+from serve.logs import ACCESS, request_id
 from serve.protocol.http import as_error, header, send_error
 
 REQUEST_ID = b"x-request-id"
@@ -24,7 +24,7 @@ _HARMLESS = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 #: The HTTP status that a server makes of a socket's first message.
 _SOCKET_STATUS = {"websocket.accept": 101, "websocket.close": 403}
 
-logger = logging.getLogger("serve.access")
+logger = logging.getLogger(ACCESS)
 
 
 class Edge:

@@ -16,9 +16,7 @@ from train.dataset.duplicates import (
     BrokenLine,
     Decision,
     DuplicateSettings,
-    Here,
     LeakSettings,
-    RayTasks,
     find_duplicates,
     find_leaks,
     pieces,
@@ -50,17 +48,17 @@ def start_ray() -> None:
 
 
 def found(shards: list[Path], workdir: Path, workers: int) -> list[Decision]:
-    return list(find_duplicates(shards, DuplicateSettings(), workdir, workers=RayTasks(workers)))
+    return list(find_duplicates(shards, DuplicateSettings(), workdir, workers=workers))
 
 
 def leaks(shards: list[Path], held_out: list[Path], workdir: Path, workers: int) -> list[Decision]:
-    return list(find_leaks(shards, held_out, LeakSettings(), workdir, workers=RayTasks(workers)))
+    return list(find_leaks(shards, held_out, LeakSettings(), workdir, workers=workers))
 
 
 def test_any_number_of_workers_gives_the_same_result(
     driver: ProcessPoolExecutor, shards: list[Path], tmp_path: Path
 ) -> None:
-    here = list(find_duplicates(shards, DuplicateSettings(), tmp_path / "0", workers=Here()))
+    here = list(find_duplicates(shards, DuplicateSettings(), tmp_path / "0"))
     assert len(here) > ROWS / 10
     for workers in (1, 2):
         assert driver.submit(found, shards, tmp_path / str(workers), workers).result() == here
@@ -75,7 +73,7 @@ def test_leaks_are_the_same_too(driver: ProcessPoolExecutor, shards: list[Path],
 
 def run_step(step: str, shards: list[Path], out: Path) -> None:
     out.mkdir()
-    STEPS[step](shards, out, RayTasks(2))
+    STEPS[step](shards, out, 2)
 
 
 def test_what_was_planted_is_found(driver: ProcessPoolExecutor, shards: list[Path], tmp_path: Path) -> None:
@@ -96,20 +94,3 @@ def test_a_fault_in_a_task_is_raised_as_it_is(driver: ProcessPoolExecutor, tmp_p
     path.write_bytes(b"{}\n")
     with pytest.raises(BrokenLine, match=r"a\.jsonl, line 1, byte 0"):
         driver.submit(found, [path], tmp_path / "w", 2).result()
-
-
-def touch(path: Path) -> str:
-    path.touch()
-    return path.name
-
-
-def first_of_many(folder: Path) -> str:
-    results = RayTasks(2).map(touch, [folder / str(number) for number in range(1000)])
-    first = next(results)
-    results.close()  # type: ignore[attr-defined]
-    return first
-
-
-def test_who_stops_early_has_started_no_more_than_was_needed(driver: ProcessPoolExecutor, tmp_path: Path) -> None:
-    assert driver.submit(first_of_many, tmp_path).result() == "0"
-    assert len(list(tmp_path.iterdir())) < 20

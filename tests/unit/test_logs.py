@@ -7,11 +7,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve.logs import JsonFormatter, configure_logging, request_id
+from serve.logs import ACCESS, JsonFormatter, configure_logging, log_access_to, request_id
 
 
 def line(message: str = "hello", *arguments: object, **extra: Any) -> dict[str, Any]:
@@ -84,3 +85,20 @@ def test_the_level_may_be_changed_later(own: logging.Logger) -> None:
     configure_logging("DEBUG")
     assert own.level == logging.DEBUG
     assert len(own.handlers) == 1
+
+
+def test_the_access_log_goes_to_its_file_and_nowhere_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger(ACCESS)
+    try:
+        log_access_to(tmp_path / "first.log")
+        log_access_to(tmp_path / "access.log")
+        logger.warning("request", extra={"status": 200, "path": "/v1/m\u00f6dels"})
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.propagate = True
+    (written,) = (tmp_path / "access.log").read_text().splitlines()
+    assert json.loads(written).items() >= {"status": 200, "path": "/v1/m\u00f6dels"}.items()
+    assert (tmp_path / "first.log").read_text() == ""
+    assert capfd.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Work that is spread over processes: here, or by Ray Data over actors, with the same results.
+"""Work that is spread over processes: done here, or in Ray's tasks, with the same results.
 
 A unit of work is small (a name of a shard, a range of a file): what it stands for lies on a file system that every
 worker sees, and what comes back is small too, so the memory of this process does not grow with the input.
@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -44,8 +45,6 @@ def ray_for(workers: int) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # Ray Data's actor pools make Ray's core print a warning about themselves as an error.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if ray.is_initialized():
@@ -63,53 +62,65 @@ def ray_for(workers: int) -> Iterator[None]:
 
 
 def each(task: Task[U, R], units: Iterable[U], workers: int) -> Iterator[R]:
-    """Do ``task`` for each unit; results come in the order in which they are done.
+    """Do ``task`` for each unit; results come in the order of the units.
 
     Args:
         task: what is done.
-        units: what it is done with.
-        workers: 0 does it in this process; more spread it over so many Ray actors. Ray runs already then.
+        units: what it is done with; each is asked for when somebody is free for it.
+        workers: 0 does it in this process; more in so many of Ray's tasks at once, of one processor each. Ray runs
+            already then.
 
     Raises:
-        WorkersFailed: a worker or its node is lost, or Ray cannot start one.
-        Exception: what ``task`` raised.
+        WorkersFailed: a worker or its node is lost again and again, or Ray cannot start one.
+        Exception: what ``task`` raised; units behind that one may have been done.
     """
     if not workers:
         yield from map(task, units)
         return
-    import ray.data
-    from ray.exceptions import RayError
+    import ray
 
-    packed = [{"unit": pickle.dumps(unit)} for unit in units]
-    if not packed:
-        return
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # A block for each unit: the next free actor takes the next unit, however long the others take.
-    spread = ray.data.from_items(packed, override_num_blocks=len(packed)).map(
-        _Worker,
-        fn_constructor_args=(task,),
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(packed)), max_tasks_in_flight_per_actor=2),
-        num_cpus=1,
-    )
+    packed = ray.put(pickle.dumps(task))
+    remote = ray.remote(num_cpus=1)(_do)
+    waiting = enumerate(units)
+    running: dict[Any, int] = {}
+    done: dict[int, R] = {}
+    following = 0
     try:
-        for found in spread.iter_rows():
-            if found["error"]:
-                raise pickle.loads(found["error"])  # noqa: S301 - what our own worker pickled
-            yield pickle.loads(found["result"])  # noqa: S301
+        while True:
+            while len(running) < workers and (one := next(waiting, None)) is not None:
+                running[remote.remote(packed, one[1])] = one[0]
+            if not running:
+                return
+            [ready], _ = ray.wait(list(running), num_returns=1)
+            done[running.pop(ready)] = _result(ready)
+            while following in done:
+                yield done.pop(following)
+                following += 1
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+def _do(packed: bytes, unit: Any) -> Any:  # noqa: ANN401
+    # One processor is what a task is promised; rensa and tokenizers would start a thread for each that there is.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    return _unpacked(packed)(unit)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Task[Any, Any]:
+    """The task, once in each process for all its units: it may have loaded a model meanwhile."""
+    task: Task[Any, Any] = pickle.loads(packed)  # noqa: S301 - what ``each`` pickled
+    return task
+
+
+def _result(reference: Any) -> Any:  # noqa: ANN401
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from None
     except RayError as error:
         raise WorkersFailed(f"a Ray worker failed ({type(error).__name__}); Ray's logs say more") from error
-
-
-class _Worker:
-    """One actor with the task."""
-
-    def __init__(self, task: Task[Any, Any]) -> None:
-        self._task = task
-
-    def __call__(self, item: dict[str, bytes]) -> dict[str, bytes]:
-        unit = pickle.loads(item["unit"])  # noqa: S301 - what ``each`` pickled
-        try:
-            return {"result": pickle.dumps(self._task(unit)), "error": b""}
-        except Exception as error:  # noqa: BLE001 - raised again where the results are read
-            return {"result": b"", "error": pickle.dumps(error)}

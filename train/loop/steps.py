@@ -14,12 +14,13 @@ from serve.adapters.promotions import Pin, Promotions
 from serve.adapters.registry import Registry
 from serve.settings.environment import Environment
 from train.adapters import publish
+from train.dataset.disk import whole_file
 from train.dataset.exports import Problem
 from train.dataset.exports.files import Event, Reading
 from train.dataset.exports.group import Group
 from train.dataset.exports.registry import Readers
 from train.dataset.exports.report import Report
-from train.dataset.exports.run import whole_file, write_rows
+from train.dataset.exports.run import write_rows
 from train.dataset.exports.store import read_store
 from train.dataset.rows import Row, content_digest
 from train.evaluate.served import Served

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import orjson
 
-from serve.settings.errors import SettingsError, parsed
+from serve.settings.errors import SettingsError
 from serve.settings.upstream import UpstreamEngine
 from train.dataset.augment.journal import JournalError
 from train.dataset.augment.run import Augmentation, AugmentStopped, augment
 from train.dataset.augment.settings import AugmentSettings
-from train.dataset.formats.command import progress_bar, weights
+from train.dataset.commands import progress_bar, run_command, settings_of
+from train.dataset.formats.command import weights
 from train.dataset.formats.inputs import InputError, inputs_of
 
 _DESCRIPTION = """More rows out of those that there are, by a model of this group or of any OpenAI-compatible server:
@@ -33,26 +34,13 @@ _RETRIES = {"count": 6, "backoff": 1.0, "longest": 60.0}
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    try:
-        settings, server = _settings(options), _server(options)
-    except SettingsError as error:
-        parser.error(str(error).replace("\n", "; "))
-    try:
-        total = sum(one.path.stat().st_size for one in inputs_of(options.inputs) if one.split in (None, "train"))
-        with progress_bar(total) as progress:
-            done = augment(options.inputs, options.out, settings, server, progress=progress)
-    except (AugmentStopped, InputError, JournalError, SettingsError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what is done is kept, and the same command goes on\n")
-        return 130
-    sys.stderr.write(f"{_report(done)}\n")
-    if options.json:
-        sys.stdout.buffer.write(orjson.dumps(done, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return 3 if done.failed or done.left else 0
+    return run_command(
+        _parser(),
+        argv,
+        _run,
+        failures=(AugmentStopped, InputError, JournalError, SettingsError),
+        interrupted="interrupted; what is done is kept, and the same command goes on",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +89,7 @@ def _settings(options: argparse.Namespace) -> AugmentSettings:
         "budget_rows": options.budget_rows,
         "split": {**(options.split or {}), "seed": options.seed},
     }
-    return parsed(AugmentSettings, raw, "")
+    return settings_of(AugmentSettings, raw)
 
 
 def _server(options: argparse.Namespace) -> UpstreamEngine:
@@ -113,7 +101,18 @@ def _server(options: argparse.Namespace) -> UpstreamEngine:
         "max_connections": options.concurrency,
         "retries": _RETRIES,
     }
-    return parsed(UpstreamEngine, raw, "")
+    return settings_of(UpstreamEngine, raw)
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings, server = _settings(options), _server(options)
+    total = sum(one.path.stat().st_size for one in inputs_of(options.inputs) if one.split in (None, "train"))
+    with progress_bar("augment", total) as progress:
+        done = augment(options.inputs, options.out, settings, server, progress=progress)
+    sys.stderr.write(f"{_report(done)}\n")
+    if options.json:
+        sys.stdout.buffer.write(orjson.dumps(done, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return 3 if done.failed or done.left else 0
 
 
 def _report(done: Augmentation) -> str:

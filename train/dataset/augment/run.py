@@ -18,7 +18,7 @@ from train.dataset.augment.checks import Refused
 from train.dataset.augment.journal import Journal
 from train.dataset.augment.settings import AugmentSettings
 from train.dataset.augment.writer import Job, Made, ModelWriter, jobs_of
-from train.dataset.exports.run import whole_file
+from train.dataset.disk import whole_file
 from train.dataset.formats.inputs import InputError, inputs_of, pieces_of, rows_of
 from train.dataset.formats.split import placed
 from train.dataset.rows import Row, content_digest

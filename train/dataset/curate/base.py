@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -73,12 +74,12 @@ class Step(Settings):
         return []
 
 
-class RowStep(Step):
+class RowStep(Step, ABC):
     """A step that looks at one row at a time."""
 
+    @abstractmethod
     def build(self, context: Context) -> RowFunction:
         """What is done with each row: a function of the row and of nothing else."""
-        raise NotImplementedError
 
 
 class AnswerStep(RowStep):

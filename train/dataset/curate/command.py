@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Never
 
 import orjson
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from serve.settings.errors import SettingsError
+from train.dataset.commands import CommandFailed, UsageError, count, progress_bar, run_command
 from train.dataset.curate.duplicates import LeakFound
 from train.dataset.curate.output import LOCK, WORK, foreign
 from train.dataset.curate.pipeline import InputFault, Job, NothingLeft, curate
@@ -42,33 +42,15 @@ interrupted. After 1 and 130 the set of an earlier run is as it was, and the sam
 one was."""
 
 
-class _UsageError(Exception):
-    """The command line asks for what cannot be done; the message is one line."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    try:
-        if options.list_steps:
-            sys.stdout.write(_steps())
-            return 0
-        if options.check is not None:
-            return max(map(_check, options.check))
-        _require(options)
-        return _run(options)
-    except _UsageError as error:
-        parser.error(str(error))
-    except InputFault as error:
-        sys.stderr.write(f"error: {error}\nnothing was written, because of --strict\n")
-        return 1
-    except (SettingsError, LeakFound, NothingLeft, NamesUnavailable, WorkersFailed, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        return 130
+    return run_command(
+        _parser(),
+        argv,
+        _work,
+        failures=(SettingsError, LeakFound, NothingLeft, NamesUnavailable, WorkersFailed),
+        interrupted="interrupted; the same command goes on from here",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="the folder of the set")
     parser.add_argument(
-        "--workers", type=_count, default=0, metavar="N", help="Ray workers; 0, the default, needs no Ray"
+        "--workers", type=count, default=0, metavar="N", help="Ray workers; 0, the default, needs no Ray"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first fault of the input")
     parser.add_argument("--review", action="store_true", help="look at the rows one by one before the set is written")
@@ -95,10 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers")
-    return int(text)
+def _work(options: argparse.Namespace) -> int:
+    if options.list_steps:
+        sys.stdout.write(_steps())
+        return 0
+    if options.check is not None:
+        return max(map(_check, options.check))
+    _require(options)
+    try:
+        return _run(options)
+    except InputFault as fault:
+        raise CommandFailed(f"{fault}\nnothing was written, because of --strict") from None
 
 
 def _steps() -> str:
@@ -119,26 +108,26 @@ def _check(path: str) -> int:
 
 def _require(options: argparse.Namespace) -> None:
     if not options.inputs:
-        raise _UsageError("name an INPUT")
+        raise UsageError("name an INPUT")
     if options.out is None:
-        raise _UsageError("name the folder of the set with --out")
+        raise UsageError("name the folder of the set with --out")
     out = Path(options.out)
     if out.exists() and not out.is_dir():
-        raise _UsageError(f"--out {options.out} is a file")
+        raise UsageError(f"--out {options.out} is a file")
     if others := foreign(out):
-        raise _UsageError(f"--out {options.out} has other files in it ({others[0]}); name a folder of its own")
+        raise UsageError(f"--out {options.out} has other files in it ({others[0]}); name a folder of its own")
     for name in options.inputs:
         if not Path(name).exists():
-            raise _UsageError(f"there is no file or folder {name}")
+            raise UsageError(f"there is no file or folder {name}")
         # Inputs are read twice.
         if not (Path(name).is_file() or Path(name).is_dir()):
-            raise _UsageError(
+            raise UsageError(
                 f"{name} is neither a file nor a folder, but a pipe or a device; save it as a file first"
             )
         if Path(name).is_file() and out.resolve() in Path(name).resolve().parents:
-            raise _UsageError(f"{name} lies in --out, and would be lost")
+            raise UsageError(f"{name} lies in --out, and would be lost")
     if options.review and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise _UsageError("--review needs a terminal")
+        raise UsageError("--review needs a terminal")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -151,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
             inputs,
             loaded,
             out,
-            How(loaded.context, options.workers, _bar),
+            How(loaded.context, options.workers, progress_bar),
             strict=options.strict,
             reviewer=review_in_terminal if options.review else None,
             tell=lambda line: tqdm.write(f"skipped: {line}", file=sys.stderr),
@@ -170,7 +159,7 @@ def _alone(out: Path) -> Iterator[None]:
             yield
             (out / LOCK).unlink()
     except Timeout:
-        raise _UsageError(f"another run works in {out}") from None
+        raise UsageError(f"another run works in {out}") from None
 
 
 def _tell(report: Report, *, as_json: bool) -> int:
@@ -178,25 +167,3 @@ def _tell(report: Report, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(orjson.dumps(report.body(), option=orjson.OPT_INDENT_2).decode() + "\n")
     return 3 if report.faults else 0
-
-
-@contextmanager
-def _bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error while that is a terminal."""
-    bar: tqdm[Never]
-    with tqdm(
-        total=total,
-        desc=title[:40],
-        unit=unit,
-        unit_scale=unit == "B",
-        dynamic_ncols=True,
-        leave=False,
-        disable=None,
-        file=sys.stderr,
-    ) as bar:
-        yield lambda count: _move(bar, count)
-
-
-def _move(bar: tqdm[Never], count: int) -> None:
-    # Archives read their directory as well, which is at the end.
-    bar.update(min(count, (bar.total or 0) - bar.n))

@@ -18,18 +18,16 @@ from train.dataset.curate.base import Context, WholeStep, settings_bytes
 from train.dataset.curate.noted import NotedLines, note_lines, places_of
 from train.dataset.curate.passes import RowSet
 from train.dataset.curate.reading import ReadPart, survey
-from train.dataset.curate.shards import digest_of, private_folder
-from train.dataset.curate.stages import How
+from train.dataset.curate.shards import private_folder
+from train.dataset.curate.stages import How, shards_in
 from train.dataset.curate.tally import Tally
 from train.dataset.curate.units import do_units
+from train.dataset.disk import digest_of
 from train.dataset.duplicates import (
     Decisions,
     DuplicateSettings,
-    Here,
     LeakSettings,
-    Parallelism,
     Progress,
-    RayTasks,
     find_duplicates,
     find_leaks,
 )
@@ -115,12 +113,11 @@ class DuplicateStage:
 
     def _find(self, before: RowSet, work: Path, how: How, progress: Progress) -> Decisions:
         shards = [Path(shard.path) for shard in before.shards]
-        who: Parallelism = RayTasks(how.workers) if how.workers else Here()
         inner = work / "find"
         if isinstance(self.step, Leakage):
             evaluation = _evaluation(self.step.files(self.context), private_folder(work / "against"))
-            return find_leaks(shards, evaluation, self.step, inner, workers=who, progress=progress)
-        return find_duplicates(shards, self.step, inner, workers=who, progress=progress)
+            return find_leaks(shards, evaluation, self.step, inner, workers=how.workers, progress=progress)
+        return find_duplicates(shards, self.step, inner, workers=how.workers, progress=progress)
 
 
 def _evaluation(files: Sequence[Path], folder: Path) -> list[Path]:
@@ -132,7 +129,7 @@ def _evaluation(files: Sequence[Path], folder: Path) -> list[Path]:
     _, parts = survey([str(file) for file in files], lambda count: None)
     read = ReadPart(folder, ReadOptions(every_branch=True), tell_all=True)
     found = list(do_units(read, parts, folder, 0, lambda count: None))
-    shards = [Path(shard["path"]) for one in found for shard in one["shards"]]
+    shards = [Path(shard.path) for shard in shards_in(folder, [body for one in found for body in one["shards"]])]
     skipped: Counter[str] = Counter()
     passed_over: Counter[str] = Counter()
     for one in found:

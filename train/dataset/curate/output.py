@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 
 from train.dataset.curate.report import Report
-from train.dataset.curate.shards import digest_of, private_folder, write_json
+from train.dataset.curate.shards import private_folder, write_json
+from train.dataset.disk import digest_of
 from train.dataset.formats import write_card
 
 MANIFEST = "manifest.json"

@@ -13,7 +13,7 @@ from train.dataset.curate.base import Context, RowStep
 from train.dataset.curate.outcome import Changed, Dropped, Outcome, RowFunction
 from train.dataset.curate.shards import RowWriter, Shard
 from train.dataset.curate.tally import Tally
-from train.dataset.exports.run import whole_file
+from train.dataset.disk import whole_file
 from train.dataset.rows import Row
 
 

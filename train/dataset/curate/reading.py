@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from train.dataset.curate.repeats import entry, save_index
 from train.dataset.curate.shards import SHARD_BYTES, RowWriter, Shard
+from train.dataset.disk import whole_file
 from train.dataset.exports import Place, Problem, Reading, ReadOptions, Reason, read_file
 from train.dataset.exports.files import Event, broken_rule
 from train.dataset.exports.problems import plain
-from train.dataset.exports.run import whole_file
 from train.dataset.rows import Row
 
 #: Opens a progress bar of a name, for so much work in a unit (``B`` are bytes).

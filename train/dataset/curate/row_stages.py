@@ -13,10 +13,10 @@ from train.dataset.curate.noted import NotedLines
 from train.dataset.curate.passes import RowPass, RowSet
 from train.dataset.curate.reading import Part, ReadPart
 from train.dataset.curate.repeats import find_repeats
-from train.dataset.curate.shards import digest_of
 from train.dataset.curate.stages import How, shards_in
 from train.dataset.curate.tally import Tally
 from train.dataset.curate.units import do_units
+from train.dataset.disk import digest_of
 from train.dataset.exports import ReadOptions
 
 Json = dict[str, Any]

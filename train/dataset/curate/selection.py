@@ -8,6 +8,7 @@ larger one.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ ALL = "all"
 Weight = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False, strict=False)]
 
 
-class Selection(WholeStep):
+class Selection(WholeStep, ABC):
     """A step that says how many rows of each group are kept."""
 
     @property
@@ -40,9 +41,9 @@ class Selection(WholeStep):
         """What makes a group; none where all rows are one."""
         return None
 
+    @abstractmethod
     def targets(self, available: Mapping[str, int]) -> dict[str, int]:
         """How many rows of each group are kept, given how many there are."""
-        raise NotImplementedError
 
     def reason_of(self, group: str) -> str:
         """Why the other rows of a group are dropped, as reports call it."""

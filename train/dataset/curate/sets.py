@@ -16,7 +16,7 @@ from train.dataset.curate.review import Decisions
 from train.dataset.curate.shards import RowWriter, Shard
 from train.dataset.curate.steps.language import language_name
 from train.dataset.curate.tally import Tally
-from train.dataset.exports.run import whole_file
+from train.dataset.disk import whole_file
 from train.dataset.formats import SPLITS, Fingerprint, Lengths, SplitName, SplitSettings, placed
 from train.dataset.parallel import each
 from train.dataset.rows import Row

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
-from train.dataset.exports.run import whole_file
+from train.dataset.disk import whole_file
 from train.dataset.rows import Row
 
 #: Where a shard ends; the row that passes it is the last one.
@@ -39,20 +38,14 @@ class Shard:
                 yield line, Row.from_json(text)
 
     def body(self) -> dict[str, Any]:
-        """The shard as JSON."""
-        return asdict(self)
+        """The shard as JSON, by its name alone: its folder may be moved, or have a name that is not UTF-8."""
+        return {"name": Path(self.path).name, "rows": self.rows, "size": self.size}
 
 
 def write_json(path: Path, body: dict[str, Any]) -> None:
     """Write ``body`` so that ``path`` is the old file or the new one."""
     with whole_file(path) as file:
         file.write(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class RowWriter:

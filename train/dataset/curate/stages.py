@@ -126,10 +126,9 @@ def remove_others(work: Path, folders: Sequence[Path]) -> None:
 
 
 def shards_in(folder: Path, bodies: Sequence[Json]) -> tuple[Shard, ...]:
-    """Shards as they were noted, numbered in their order; ``folder`` may have been moved since."""
+    """Shards of a folder as they were noted, numbered in their order."""
     return tuple(
-        Shard(str(folder / Path(body["path"]).name), number, body["rows"], body["size"])
-        for number, body in enumerate(bodies)
+        Shard(str(folder / body["name"]), number, body["rows"], body["size"]) for number, body in enumerate(bodies)
     )
 
 

@@ -5,7 +5,6 @@ from train.dataset.duplicates.find import Progress, TooManyRows, find_duplicates
 from train.dataset.duplicates.leaks import find_leaks
 from train.dataset.duplicates.pieces import BrokenLine
 from train.dataset.duplicates.settings import DuplicateSettings, LeakSettings
-from train.dataset.duplicates.workers import Here, Parallelism, RayTasks
 
 __all__ = [
     "REASONS",
@@ -13,11 +12,8 @@ __all__ = [
     "Decision",
     "Decisions",
     "DuplicateSettings",
-    "Here",
     "LeakSettings",
-    "Parallelism",
     "Progress",
-    "RayTasks",
     "Reason",
     "TooManyRows",
     "find_duplicates",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,38 +27,45 @@ DEPTH = 16
 Packed = NDArray[np.uint64]
 
 
+class Band(NamedTuple):
+    """One band of all rows, and one range of its keys."""
+
+    number: int
+    range: int
+
+
 @dataclass(frozen=True, slots=True)
 class BandTask:
-    """One band of all rows, and one range of its keys.
+    """Looks for candidates in bands.
 
     Attributes:
         repeated: a file that says of each row whether it only repeats an earlier one.
-        out: where the pairs go.
+        width: codes of a band.
+        ranges: into how many the keys of each band are cut.
+        folder: where the pairs go.
     """
 
     surveyed: Surveyed
     repeated: Path
-    band: int
     width: int
-    number: int
     ranges: int
-    out: Path
+    folder: Path
 
-
-def write_candidates(task: BandTask) -> Path:
-    """Write the pairs of rows that share the band, packed and sorted; gives the file."""
-    repeated = np.load(task.repeated, mmap_mode="r")
-    keys, rows = [], []
-    for number, start in enumerate(task.surveyed.starts[:-1].tolist()):
-        found = band_keys(task.surveyed.columns(number), task.band, task.width)
-        own = _prefix(found, task.width) % np.uint64(task.ranges) == task.number
-        own &= ~repeated[start : start + len(own)]
-        [mine] = np.nonzero(own)
-        keys.append(found[mine])
-        rows.append(mine + start)
-    pairs = neighbours(np.concatenate(keys), np.concatenate(rows), task.width) if rows else np.zeros(0, np.uint64)
-    np.save(task.out, pairs)
-    return task.out
+    def __call__(self, band: Band) -> Path:
+        """Write the pairs of rows that share the band, packed and sorted; gives the file."""
+        repeated = np.load(self.repeated, mmap_mode="r")
+        keys, rows = [], []
+        for number, start in enumerate(self.surveyed.starts[:-1].tolist()):
+            found = band_keys(self.surveyed.columns(number), band.number, self.width)
+            own = _prefix(found, self.width) % np.uint64(self.ranges) == band.range
+            own &= ~repeated[start : start + len(own)]
+            [mine] = np.nonzero(own)
+            keys.append(found[mine])
+            rows.append(mine + start)
+        pairs = neighbours(np.concatenate(keys), np.concatenate(rows), self.width) if rows else np.zeros(0, np.uint64)
+        out = self.folder / f"{band.number}-{band.range}.npy"
+        np.save(out, pairs)
+        return out
 
 
 def band_keys(columns: Codes, band: int, width: int) -> NDArray[np.uint64]:

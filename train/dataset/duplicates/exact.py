@@ -18,24 +18,22 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ExactTask:
-    """The digests of one range of several."""
+    """Compares the digests of one range of several."""
 
     surveyed: Surveyed
-    number: int
     ranges: int
 
-
-def exact_pairs(task: ExactTask) -> Pairs:
-    """Every row whose digest an earlier row has, with the first that has it."""
-    keys, rows = [], []
-    for number, start in enumerate(task.surveyed.starts[:-1].tolist()):
-        digests = task.surveyed.digests(number)
-        [mine] = np.nonzero(digests[:, 0] % np.uint64(task.ranges) == task.number)
-        keys.append(digests[mine])
-        rows.append(mine + start)
-    if not rows:
-        return np.zeros((0, 2), dtype=np.int64)
-    return repeats(np.concatenate(keys), np.concatenate(rows))
+    def __call__(self, which: int) -> Pairs:
+        """Every row whose digest an earlier row has, with the first that has it."""
+        keys, rows = [], []
+        for number, start in enumerate(self.surveyed.starts[:-1].tolist()):
+            digests = self.surveyed.digests(number)
+            [mine] = np.nonzero(digests[:, 0] % np.uint64(self.ranges) == which)
+            keys.append(digests[mine])
+            rows.append(mine + start)
+        if not rows:
+            return np.zeros((0, 2), dtype=np.int64)
+        return repeats(np.concatenate(keys), np.concatenate(rows))
 
 
 def repeats(keys: NDArray[np.uint64], rows: Indices) -> Pairs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,14 +18,13 @@ from train.dataset.duplicates.settings import LeakSettings
 from train.dataset.duplicates.sketches import Codes, band_width, doubtful, jaccard, similarity
 from train.dataset.duplicates.survey import Indices, Surveyed
 from train.dataset.duplicates.text import Hashes, Json, distinct, ngrams, shingles, word_hashes
-from train.dataset.duplicates.workers import Here, Parallelism
 
 _AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class LeakTask:
-    """One piece of the training set, against the whole evaluation set.
+    """Holds pieces of the training set, told by their numbers, against the whole evaluation set.
 
     Attributes:
         table: the file of the evaluation set's n-grams.
@@ -33,8 +33,14 @@ class LeakTask:
     surveyed: Surveyed
     evaluation: Surveyed
     table: Path
-    number: int
     settings: LeakSettings
+
+    def __call__(self, number: int) -> list[Leak]:
+        """The leaks of a piece: each row once, for the first reason of exact, near, contained."""
+        found: dict[int, Leak] = {}
+        for leak in _all_leaks(self, number):
+            found.setdefault(leak.row, leak)
+        return list(found.values())
 
 
 class Leak(NamedTuple):
@@ -67,7 +73,7 @@ def find_leaks(
     settings: LeakSettings,
     workdir: Path,
     *,
-    workers: Parallelism | None = None,
+    workers: int = 0,
     progress: Progress = lambda step, done, total: None,
 ) -> Decisions:
     """Find the rows of ``shards`` that ``evaluation`` has, too.
@@ -78,50 +84,40 @@ def find_leaks(
     Args:
         shards, evaluation: files of rows.
         workdir: an empty folder that every worker sees; it must stay while the result is used.
-        workers: who does the work; this process when none is given.
+        workers: as ``train.dataset.parallel.each`` has it.
 
     Raises:
         BrokenLine: a line of a file is no row.
         TooManyRows: more than 4,294,967,296 rows.
+        WorkersFailed: Ray could not do the work.
     """
-    who = workers or Here()
-    held_out = survey_all(evaluation, settings, workdir / "evaluation", who, progress)
+    held_out = survey_all(evaluation, settings, workdir / "evaluation", workers, progress)
     table = workdir / "ngrams.npz"
     np.savez(table, **_table(held_out, settings)._asdict())
-    surveyed = survey_all(shards, settings, workdir / "rows", who, progress)
-    tasks = [LeakTask(surveyed, held_out, table, piece.number, settings) for piece in surveyed.pieces]
-    found = [
-        leak for leaks in told(who.map(leaks_of, tasks), "look for leaks", len(tasks), progress) for leak in leaks
-    ]
-    columns = np.array(found, dtype=np.int64).reshape(-1, 3)
+    surveyed = survey_all(shards, settings, workdir / "rows", workers, progress)
+    look = LeakTask(surveyed, held_out, table, settings)
+    found = told(look, range(len(surveyed.pieces)), workers, "look for leaks", progress)
+    columns = np.array(list(chain.from_iterable(found)), dtype=np.int64).reshape(-1, 3)
     path = workdir / "decisions.npy"
     write_decisions(path, columns[:, 0], columns[:, 1].astype(np.uint8), columns[:, 2])
     return Decisions(path, surveyed, held_out)
 
 
-def leaks_of(task: LeakTask) -> list[Leak]:
-    """The leaks of a piece: each row once, for the first reason of exact, near, contained."""
-    found: dict[int, Leak] = {}
-    for leak in _all_leaks(task):
-        found.setdefault(leak.row, leak)
-    return list(found.values())
-
-
-def _all_leaks(task: LeakTask) -> Iterator[Leak]:
+def _all_leaks(task: LeakTask, number: int) -> Iterator[Leak]:
     if task.evaluation.rows == 0:
         return
     if task.settings.exact:
-        yield from _exact(task)
+        yield from _exact(task, number)
     if task.settings.near:
-        yield from _near(task)
+        yield from _near(task, number)
     if task.settings.contained:
-        yield from _contained(task)
+        yield from _contained(task, number)
 
 
-def _exact(task: LeakTask) -> Iterator[Leak]:
+def _exact(task: LeakTask, number: int) -> Iterator[Leak]:
     known = {key: index for index, key in reversed(list(enumerate(_digests(task.evaluation))))}
-    start = int(task.surveyed.starts[task.number])
-    for place, key in enumerate(map(bytes, task.surveyed.digests(task.number))):
+    start = int(task.surveyed.starts[number])
+    for place, key in enumerate(map(bytes, task.surveyed.digests(number))):
         if key in known:
             yield Leak(start + place, REASONS.index(Reason.EXACT), known[key])
 
@@ -131,9 +127,9 @@ def _digests(surveyed: Surveyed) -> Iterator[bytes]:
         yield from map(bytes, surveyed.digests(piece.number))
 
 
-def _near(task: LeakTask) -> Iterator[Leak]:
-    settings, start = task.settings, int(task.surveyed.starts[task.number])
-    mine = task.surveyed.sketches(np.arange(start, task.surveyed.starts[task.number + 1]))
+def _near(task: LeakTask, number: int) -> Iterator[Leak]:
+    settings, start = task.settings, int(task.surveyed.starts[number])
+    mine = task.surveyed.sketches(np.arange(start, task.surveyed.starts[number + 1]))
     theirs = task.evaluation.sketches(np.arange(task.evaluation.rows))
     least, clear = doubtful(settings)
     pairs = _similar_pairs(mine, theirs, band_width(settings), least)
@@ -178,9 +174,9 @@ def _equal(mine: NDArray[np.void], theirs: NDArray[np.void]) -> NDArray[np.int64
     return np.stack([places, order[np.repeat(first, counts) + within]], axis=1)
 
 
-def _contained(task: LeakTask) -> Iterator[Leak]:
+def _contained(task: LeakTask, number: int) -> Iterator[Leak]:
     table = _loaded(task.table)
-    piece, start = task.surveyed.pieces[task.number], int(task.surveyed.starts[task.number])
+    piece, start = task.surveyed.pieces[number], int(task.surveyed.starts[number])
     for place, (_, row) in enumerate(piece.rows()):
         message = _message_inside(row, table, task.settings)
         if message is not None:

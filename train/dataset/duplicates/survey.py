@@ -28,46 +28,44 @@ _BATCH = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class SurveyTask:
-    """A piece to survey."""
+    """Surveys pieces."""
 
-    piece: Piece
     settings: DuplicateSettings
     folder: Path
 
+    def __call__(self, piece: Piece) -> int:
+        """Write a piece's digests, facts, and sketches in both orders; gives the number of its rows.
 
-def survey(task: SurveyTask) -> int:
-    """Write a piece's digests, facts, and sketches in both orders; gives the number of its rows.
-
-    Raises:
-        BrokenLine: a line is no row.
-    """
-    digests: list[bytes] = []
-    facts: list[tuple[int, int, float, int]] = []
-    codes: list[Codes] = []
-    waiting: list[Hashes] = []
-    held = 0
-    for place, row in task.piece.rows():
-        try:
-            digests.append(digest(row))
-            facts.append(_facts(row, place))
-            if task.settings.near:
-                waiting.append(shingles(row, task.settings))
-                held += len(waiting[-1])
-        except (KeyError, TypeError, AttributeError, ValueError):
-            raise task.piece.broken(place) from None
-        if held >= _BATCH:
-            codes.append(sketch(waiting, task.settings))
-            waiting, held = [], 0
-    if waiting:
-        codes.append(sketch(waiting, task.settings))
-    name = str(task.piece.number)
-    np.save(task.folder / f"{name}.digests.npy", np.array(digests, dtype="V16").view(np.uint64).reshape(-1, 2))
-    np.save(task.folder / f"{name}.facts.npy", np.array(facts, dtype=FACTS))
-    if task.settings.near:
-        together = np.concatenate(codes) if codes else np.zeros((0, task.settings.permutations), dtype=np.uint8)
-        np.save(task.folder / f"{name}.sketches.npy", together)
-        np.save(task.folder / f"{name}.columns.npy", np.ascontiguousarray(together.T))
-    return len(facts)
+        Raises:
+            BrokenLine: a line is no row.
+        """
+        digests: list[bytes] = []
+        facts: list[tuple[int, int, float, int]] = []
+        codes: list[Codes] = []
+        waiting: list[Hashes] = []
+        held = 0
+        for place, row in piece.rows():
+            try:
+                digests.append(digest(row))
+                facts.append(_facts(row, place))
+                if self.settings.near:
+                    waiting.append(shingles(row, self.settings))
+                    held += len(waiting[-1])
+            except (KeyError, TypeError, AttributeError, ValueError):
+                raise piece.broken(place) from None
+            if held >= _BATCH:
+                codes.append(sketch(waiting, self.settings))
+                waiting, held = [], 0
+        if waiting:
+            codes.append(sketch(waiting, self.settings))
+        name = str(piece.number)
+        np.save(self.folder / f"{name}.digests.npy", np.array(digests, dtype="V16").view(np.uint64).reshape(-1, 2))
+        np.save(self.folder / f"{name}.facts.npy", np.array(facts, dtype=FACTS))
+        if self.settings.near:
+            together = np.concatenate(codes) if codes else np.zeros((0, self.settings.permutations), dtype=np.uint8)
+            np.save(self.folder / f"{name}.sketches.npy", together)
+            np.save(self.folder / f"{name}.columns.npy", np.ascontiguousarray(together.T))
+        return len(facts)
 
 
 def _facts(row: Json, place: int) -> tuple[int, int, float, int]:

@@ -6,7 +6,7 @@ from train.dataset.exports.problems import Place, Problem, Reason
 from train.dataset.exports.reader import ReadOptions
 from train.dataset.exports.registry import READERS, Readers
 from train.dataset.exports.report import Report
-from train.dataset.exports.run import ExportStopped, RowFilter, whole_file, write_rows
+from train.dataset.exports.run import ExportStopped, RowFilter, write_rows
 from train.dataset.exports.store import read_store
 
 __all__ = [
@@ -25,6 +25,5 @@ __all__ = [
     "files_of",
     "read_file",
     "read_store",
-    "whole_file",
     "write_rows",
 ]

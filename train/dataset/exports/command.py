@@ -12,10 +12,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Never
+from typing import IO
 
 import orjson
 from tqdm import tqdm
@@ -24,12 +24,14 @@ from serve.errors import GroupQwenError
 from serve.settings.environment import Environment
 from serve.settings.errors import SettingsError
 from serve.store import engine
+from train.dataset.commands import CommandFailed, UsageError, progress_bar, run_command
+from train.dataset.disk import whole_file
 from train.dataset.exports.files import STDIN, Event, Reading, files_of, read_file
 from train.dataset.exports.group import Group
 from train.dataset.exports.reader import ReadOptions
 from train.dataset.exports.registry import READERS, Readers
 from train.dataset.exports.report import Report
-from train.dataset.exports.run import ExportStopped, RowFilter, whole_file, write_rows
+from train.dataset.exports.run import ExportStopped, RowFilter, write_rows
 from train.dataset.exports.store import read_store
 
 _DESCRIPTION = """Chat exports to one file of rows, one conversation a line, in OpenAI's chat form.
@@ -43,28 +45,15 @@ _EPILOG = """exit codes: 0 done; 1 failed, nothing written; 2 wrong usage; 3 wri
 skipped; 130 interrupted, nothing written"""
 
 
-class _UsageError(Exception):
-    """The command line asks for what cannot be done; the message is one line."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    try:
-        _check(options)
-        return _run(options)
-    except _UsageError as error:
-        parser.error(str(error))
-    except ExportStopped as stopped:
-        sys.stderr.write(f"error: {stopped.problem}\nnothing was written, because of --strict\n")
-        return 1
-    except (GroupQwenError, SettingsError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        return 130
+    return run_command(
+        _parser(),
+        argv,
+        _work,
+        failures=(GroupQwenError, SettingsError, ValueError),
+        interrupted="interrupted; nothing was written",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,23 +93,31 @@ def _time(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def _work(options: argparse.Namespace) -> int:
+    _check(options)
+    try:
+        return _run(options)
+    except ExportStopped as stopped:
+        raise CommandFailed(f"{stopped}\nnothing was written, because of --strict") from None
+
+
 def _check(options: argparse.Namespace) -> None:
     if not options.inputs and not options.from_store:
-        raise _UsageError("name an INPUT, or ask for --from-store")
+        raise UsageError("name an INPUT, or ask for --from-store")
     for name in ("database_url", "tenant"):
         if getattr(options, name) is not None and not options.from_store:
-            raise _UsageError(f"--{name.replace('_', '-')} needs --from-store")
+            raise UsageError(f"--{name.replace('_', '-')} needs --from-store")
     if options.json and options.out == "-":
-        raise _UsageError("--json and --out - both write to standard output")
+        raise UsageError("--json and --out - both write to standard output")
     if options.since and options.until and options.since >= options.until:
-        raise _UsageError("--since is not before --until")
+        raise UsageError("--since is not before --until")
     if options.out != "-" and Path(options.out).is_dir():
-        raise _UsageError(f"--out {options.out} is a folder")
+        raise UsageError(f"--out {options.out} is a folder")
     for name in options.inputs:
         if name != STDIN and not Path(name).exists():
-            raise _UsageError(f"there is no file or folder {name}")
+            raise UsageError(f"there is no file or folder {name}")
         if _same(name, options.out):
-            raise _UsageError(f"--out {options.out} is an input too, and would be lost")
+            raise UsageError(f"--out {options.out} is an input too, and would be lost")
 
 
 def _same(name: str, out: str) -> bool:
@@ -173,7 +170,7 @@ def _database(given: str | None) -> str:
     url = given or Environment.read().database_url
     file = engine.sqlite_file(engine.parse(url))
     if file is not None and not file.is_file():
-        raise _UsageError(f"there is no database {file}; name one with --database-url")
+        raise UsageError(f"there is no database {file}; name one with --database-url")
     return url
 
 
@@ -191,24 +188,7 @@ def _target(name: str) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
 
 
-@contextmanager
-def _bar(files: list[str]) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error while that is a terminal: bytes of files, or conversations of the store."""
+def _bar(files: list[str]) -> AbstractContextManager[Callable[[int], None]]:
+    """A progress bar: bytes of files, or conversations of the store."""
     sizes = [0 if name == STDIN else os.stat(name).st_size for name in files]
-    unit = "B" if files else " conversations"
-    bar: tqdm[Never]
-    with tqdm(
-        total=sum(sizes) or None,
-        unit=unit,
-        unit_scale=True,
-        dynamic_ncols=True,
-        leave=False,
-        disable=None,
-        file=sys.stderr,
-    ) as bar:
-        yield lambda count: _move(bar, count)
-
-
-def _move(bar: tqdm[Never], count: int) -> None:
-    # Archives read their directory as well, which is at the end.
-    bar.update(count if bar.total is None else min(count, bar.total - bar.n))
+    return progress_bar("read", sum(sizes) or None, "B" if files else " conversations")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO
 
 from train.dataset.exports.files import Event
@@ -116,20 +112,3 @@ def _drop_superseded(out: IO[bytes], index: RowIndex) -> None:
             written += len(line)
         number += 1
     out.truncate(written)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` when all is written, and leaves no trace when not."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with open(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # What mkstemp makes is for its owner alone, and chats are: the mode stays.
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import orjson
-from tqdm import tqdm
 
-from serve.settings.errors import SettingsError, parsed
+from train.dataset.commands import CommandFailed, UsageError, count, progress_bar, run_command, settings_of
 from train.dataset.formats.chat import TokenizerError
 from train.dataset.formats.inputs import InputError, inputs_of
 from train.dataset.formats.prepare import FaultyRows, prepare
 from train.dataset.formats.prepared import MANIFEST
 from train.dataset.formats.split import SPLITS
 from train.dataset.formats.work import PrepareSettings, Tally
-from train.dataset.parallel import ray_for
+from train.dataset.parallel import WorkersFailed, ray_for
 
 _DESCRIPTION = """Rows, or the folder of a curated data set, to what a trainer eats for one model: tokens by the
 model's own template, with the loss on answers only, packed. The folder appears when it is whole."""
@@ -32,23 +29,13 @@ _EPILOG = "exit codes: 0 done; 1 failed, nothing written; 2 wrong usage; 130 int
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    try:
-        return _run(options, _settings(options))
-    except (SettingsError, argparse.ArgumentTypeError) as error:
-        parser.error(str(error).replace("\n", "; "))
-    except FaultyRows as faulty:
-        for path, found in faulty.tally.faults.items():
-            sys.stderr.writelines(f"error: {path}: {fault}\n" for fault in found.listed)
-        sys.stderr.write(f"error: {faulty}; nothing was written\n")
-        return 1
-    except (InputError, TokenizerError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        return 130
+    return run_command(
+        _parser(),
+        argv,
+        _work,
+        failures=(InputError, TokenizerError, WorkersFailed),
+        interrupted="interrupted; nothing was written",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--split", type=weights, metavar="NAME=WEIGHT,...", help="default: train=0.95,validation=0.05"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="Ray workers; 0 works in this process")
+    parser.add_argument("--workers", type=count, default=0, metavar="N", help="Ray workers; 0 works in this process")
     parser.add_argument("--json", action="store_true", help="the manifest on standard output")
     return parser
 
@@ -102,17 +89,15 @@ def _settings(options: argparse.Namespace) -> PrepareSettings:
     """The settings that the options make.
 
     Raises:
-        SettingsError: they do not fit.
+        UsageError: they do not fit.
     """
     names = ("max_tokens", "long", "rewritten", "system_prompt", "variables")
     encode = {name: value for name in names if (value := getattr(options, name)) is not None}
     if (options.model is None) != (options.form == "chat"):
         what = "needs --model" if options.model is None else "takes no --model"
-        raise SettingsError(f"--form {options.form} {what}")
+        raise UsageError(f"--form {options.form} {what}")
     if options.form == "chat" and encode:
-        raise SettingsError(f"--form chat takes no --{min(encode).replace('_', '-')}")
-    if options.workers < 0:
-        raise SettingsError("--workers is 0 or more")
+        raise UsageError(f"--form chat takes no --{min(encode).replace('_', '-')}")
     raw = {
         "form": options.form,
         "pairs": options.pairs,
@@ -121,12 +106,22 @@ def _settings(options: argparse.Namespace) -> PrepareSettings:
         "encode": encode,
         "split": {**(options.split or {}), "seed": options.seed},
     }
-    return parsed(PrepareSettings, raw, "")
+    return settings_of(PrepareSettings, raw)
+
+
+def _work(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    try:
+        return _run(options, settings)
+    except FaultyRows as faulty:
+        for path, found in faulty.tally.faults.items():
+            sys.stderr.writelines(f"error: {path}: {fault}\n" for fault in found.listed)
+        raise CommandFailed(f"{faulty}; nothing was written") from None
 
 
 def _run(options: argparse.Namespace, settings: PrepareSettings) -> int:
     total = sum(one.path.stat().st_size for one in inputs_of(options.inputs))
-    with ray_for(options.workers), progress_bar(total) as progress:
+    with ray_for(options.workers), progress_bar("prepare", total) as progress:
         tally = prepare(
             options.inputs,
             options.out,
@@ -150,17 +145,3 @@ def _report(tally: Tally) -> str:
         lines.append(f"{name}: {split.rows} conversations, {split.answers} answers{share}")
     lines += [f"left out, {reason}: {count}" for reason, count in sorted(tally.dropped.items())]
     return "\n".join(lines)
-
-
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error while that is a terminal."""
-    bar: tqdm[Never]
-    with tqdm(
-        total=total, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None, file=sys.stderr
-    ) as bar:
-
-        def move(count: int) -> None:
-            bar.update(count)
-
-        yield move

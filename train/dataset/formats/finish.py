@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.dataset.disk import digest_of
 from train.dataset.formats.card import CardFacts, SplitFacts, StepFacts, write_card
 from train.dataset.formats.chat import Chat
 from train.dataset.formats.columns import FormName, features_of, schema_of
-from train.dataset.formats.prepared import VERSION, sha256_of, write_manifest
+from train.dataset.formats.prepared import VERSION, write_manifest
 from train.dataset.formats.split import SplitName
 from train.dataset.formats.work import PrepareSettings, Tally
 
@@ -96,7 +97,7 @@ def _entry(folder: Path, tally: Tally, split: SplitName, name: str, rows: int) -
     return {
         "file": name,
         "bytes": (folder / name).stat().st_size,
-        "sha256": sha256_of(folder / name),
+        "sha256": digest_of(folder / name),
         "rows": rows,
         "conversations": found.rows,
         "answers": found.answers,

@@ -78,7 +78,6 @@ def prepare(
             places.merge(done.places)
             pieces.append((done.piece, frozenset(done.tally.splits)))
             progress(done.piece.size)
-        pieces.sort(key=lambda done: done[0].number)
         if tally.faults:
             raise FaultyRows(tally)
         if not tally.splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from train.dataset.disk import digest_of
 from train.dataset.formats.chat import Chat
 from train.dataset.formats.writers import read_parquet
 
@@ -88,7 +88,7 @@ def load_prepared(folder: Path) -> Prepared:
         file = folder / split["file"]
         if not file.is_file():
             raise PreparedError(f"{file}: is missing")
-        if sha256_of(file) != split["sha256"]:
+        if digest_of(file) != split["sha256"]:
             raise PreparedError(f"{file}: was changed since it was written")
     return Prepared(folder, manifest)
 
@@ -97,12 +97,6 @@ def write_manifest(folder: Path, manifest: Json) -> None:
     """Write the manifest, by which a folder is known to be whole."""
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=option))
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(path: Path) -> Iterator[Json]:

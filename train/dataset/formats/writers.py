@@ -31,8 +31,11 @@ class Writer:
         self.count = 0
         self._schema = schema
         self._held: list[Json] = []
-        self._lines = path.open("wb") if kind == "jsonl" else None
-        self._groups = None if kind == "jsonl" else pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")
+        self._file = path.open("wb")
+        # The file and not its path, which Parquet takes only where it is UTF-8.
+        self._parquet = (
+            pyarrow.parquet.ParquetWriter(self._file, schema, compression="zstd") if kind == "parquet" else None
+        )
 
     def write(self, row: Json) -> None:
         """Add a row."""
@@ -44,24 +47,23 @@ class Writer:
     def _flush(self) -> None:
         import pyarrow as pa
 
-        if self._groups is not None and self._held:
-            self._groups.write_table(pa.Table.from_pylist(self._held, self._schema))
-        if self._lines is not None:
-            names = self._schema.names
+        if self._parquet is None:
             for row in self._held:
-                line = {name: _without_absent(row.get(name)) for name in names}
+                line = {name: _without_absent(row.get(name)) for name in self._schema.names}
                 # Tokens are arrays where they come from Parquet.
-                self._lines.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+                self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+        elif self._held:
+            self._parquet.write_table(pa.Table.from_pylist(self._held, self._schema))
         self._held = []
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flush()
-        for file in (self._lines, self._groups):
-            if file is not None:
-                file.close()
+        with self._file:
+            self._flush()
+            if self._parquet is not None:
+                self._parquet.close()
 
 
 def _without_absent(value: object) -> object:
@@ -80,8 +82,8 @@ def read_parquet(paths: Iterable[Path]) -> Iterator[Json]:
 
     numbers = pa.list_(pa.int32())
     for path in paths:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_GROUP):
+        with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_GROUP):
                 columns = [
                     [one.values.to_numpy() for one in column] if column.type == numbers else column.to_pylist()
                     for column in batch.columns

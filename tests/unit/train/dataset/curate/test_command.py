@@ -178,6 +178,21 @@ def test_a_file_whose_name_is_not_utf_8_is_read_and_named(
     assert len(rows_in(tmp_path / "out")) == 21
 
 
+def test_the_folder_of_the_set_may_have_a_name_that_is_not_utf_8(tmp_path: Path, rows: str) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    held_out = write_rows(tmp_path / "held-out.jsonl", many(25)[20:])
+    recipe = write_recipe(
+        tmp_path / "recipe.yaml",
+        {"step": "length"},
+        {"step": "duplicates"},
+        {"step": "leakage", "against": [held_out]},
+        {"step": "sample", "rows": 15},
+    )
+    for _ in range(2):
+        assert main([rows, "--recipe", recipe, "--out", str(folder / "out"), "--keep-work"]) == 0
+        assert len(rows_in(folder / "out")) == 15
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(SystemExit):

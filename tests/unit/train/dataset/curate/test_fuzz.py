@@ -14,6 +14,7 @@ from tests.unit.train.dataset.curate.samples import job, many, no_bar, rows_in, 
 from tests.unit.train.dataset.exports.samples import chatgpt_chat, write, zipped
 from train.dataset.curate import NothingLeft, curate
 from train.dataset.curate.reading import Part, ReadPart, holds_rows, survey
+from train.dataset.curate.stages import shards_in
 from train.dataset.curate.units import do_units
 from train.dataset.exports import ReadOptions
 from train.dataset.rows import Row
@@ -31,8 +32,8 @@ def read(content: bytes) -> list[Row]:
         _, parts = survey([str(path)], lambda count: None)
         assert sum(part.size for part in parts) == len(content)
         done = do_units(ReadPart(Path(folder), ReadOptions(), no_bar), parts, Path(folder), 0, lambda count: None)
-        shards = [shard["path"] for one in done for shard in one["shards"]]
-        return [Row.from_json(line) for shard in shards for line in Path(shard).read_bytes().splitlines()]
+        shards = shards_in(Path(folder), [shard for one in done for shard in one["shards"]])
+        return [row for shard in shards for _, row in shard.read()]
 
 
 @bounded

@@ -28,8 +28,8 @@ from train.dataset.curate.duplicates import LeakFound
 from train.dataset.curate.output import write_report
 from train.dataset.curate.passes import RowPass
 from train.dataset.curate.row_stages import RowStage
-from train.dataset.curate.shards import digest_of
 from train.dataset.curate.steps.personal import Personal
+from train.dataset.disk import digest_of
 from train.dataset.rows import Provenance, Row
 
 MAIL = "jane.doe@example.com"

@@ -10,8 +10,9 @@ import yaml
 
 from serve.settings.errors import SettingsError
 from tests.unit.train.dataset.curate.samples import DEFAULT
-from train.dataset.curate.base import settings_bytes
+from train.dataset.curate.base import AnswerStep, RowStep, Step, settings_bytes
 from train.dataset.curate.recipe import load_recipe
+from train.dataset.curate.selection import Selection
 
 
 def fault(tmp_path: Path, recipe: Any) -> str:
@@ -105,3 +106,9 @@ def test_a_secret_is_in_hashes_and_never_in_the_recipe_as_it_is_told(tmp_path: P
     recipe = load_recipe(str(path)).recipe
     assert salt not in str(recipe.body())
     assert salt.encode() in settings_bytes(recipe.steps[0])
+
+
+@pytest.mark.parametrize("kind", [RowStep, AnswerStep, Selection])
+def test_a_step_that_does_not_say_what_it_does_cannot_be_made(kind: type[Step]) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        kind(step="new")

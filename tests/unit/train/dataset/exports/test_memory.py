@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.train.dataset.exports.samples import chatgpt_chat
-from train.dataset.exports import Report, read_file, whole_file, write_rows
+from train.dataset.disk import whole_file
+from train.dataset.exports import Report, read_file, write_rows
 
 CHAT_BYTES = 40_000
 MEGABYTE = 1 << 20

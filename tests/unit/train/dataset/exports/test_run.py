@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from train.dataset.disk import whole_file
 from train.dataset.exports import (
     Event,
     ExportStopped,
@@ -16,7 +17,6 @@ from train.dataset.exports import (
     Reason,
     Report,
     RowFilter,
-    whole_file,
     write_rows,
 )
 from train.dataset.exports.report import MAX_LISTED

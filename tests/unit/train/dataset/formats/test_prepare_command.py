@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_rows_become_a_folder_and_the_report_is_printed(
     assert capsys.readouterr().err == (
         "read 40, kept 40\ntrain: 40 conversations, 40 answers; 2400 tokens, 38.3 % learned\n"
     )
+
+
+def test_the_folder_may_have_a_name_that_is_not_utf_8(tmp_path: Path, rows: str, model: str) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    Path(rows).rename(folder / "rows.jsonl")
+    assert run(folder, str(folder / "rows.jsonl"), "--model", model, "--split", "train=1") == 0
+    assert len(list(load_prepared(folder / "out").rows("train"))) == 1
 
 
 def test_options_become_settings(
