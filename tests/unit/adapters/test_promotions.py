@@ -33,7 +33,6 @@ class Published:
         manifest = self.registry.publish(Base(model="m"), name, source, evaluation=evaluation)
         return Pin(name=name, version=manifest.version)
 
-    @property
     def standing(self) -> Standing:
         return self.promotions.standing("m")
 
@@ -45,17 +44,17 @@ def published(tmp_path: Path) -> Published:
 
 def test_a_model_without_promotions_answers_itself(published: Published) -> None:
     assert published.promotions.history("m") == []
-    assert published.standing == Standing()
+    assert published.standing() == Standing()
 
 
 def test_a_canary_that_passed_the_gate_is_promoted_and_both_are_recorded(published: Published) -> None:
     pin = published.publish("a")
     published.promotions.canary("m", "a", 0.2, by="loop", rules=Rules(min_ratings=3))
-    assert published.standing.canary is not None and published.standing.canary.weight == 0.2
-    assert published.standing.rules.min_ratings == 3
+    assert published.standing().canary is not None and published.standing().canary.weight == 0.2
+    assert published.standing().rules.min_ratings == 3
     published.promotions.promote("m", "a", by="operator")
-    assert published.standing.default == pin and published.standing.canary is None
-    assert published.standing.rules.min_ratings == 3
+    assert published.standing().default == pin and published.standing().canary is None
+    assert published.standing().rules.min_ratings == 3
     history = published.promotions.history("m")
     assert [(one.number, one.action, one.by) for one in history] == [
         (1, "canary", "loop"),
@@ -76,18 +75,18 @@ def test_what_did_not_pass_the_gate_needs_a_reason(
         published.promotions.canary("m", "a", 0.5, by="operator")
     assert published.promotions.history("m") == []
     made = published.promotions.promote("m", "a", by="operator", reason="tried by hand")
-    assert made.reason == "tried by hand" and published.standing.default == made.adapter
+    assert made.reason == "tried by hand" and published.standing().default == made.adapter
 
 
 def test_a_rollback_goes_back_to_the_default_before_and_then_to_the_model(published: Published) -> None:
     first, second = published.publish("a", 1), published.publish("b", 2)
     for name in ("a", "b"):
         published.promotions.promote("m", name, by="operator")
-    assert published.standing.default == second
+    assert published.standing().default == second
     published.promotions.roll_back("m", by="feedback", reason="disliked")
-    assert (published.standing.default, published.standing.refused) == (first, [second])
+    assert (published.standing().default, published.standing().refused) == (first, [second])
     published.promotions.roll_back("m", by="operator", reason="no")
-    assert published.standing.default is None and published.standing.refused == [second, first]
+    assert published.standing().default is None and published.standing().refused == [second, first]
     assert published.promotions.roll_back("m", by="operator", reason="nothing is left") is None
     assert [one.action for one in published.promotions.history("m")] == ["promote", "promote", "rollback", "rollback"]
 
@@ -97,8 +96,8 @@ def test_a_canary_is_rolled_back_before_the_default(published: Published) -> Non
     published.promotions.promote("m", "a", by="operator")
     published.promotions.canary("m", "b", 0.1, by="loop")
     published.promotions.roll_back("m", by="errors", reason="fails")
-    assert published.standing.default == first and published.standing.canary is None
-    assert published.standing.refused == [second]
+    assert published.standing().default == first and published.standing().canary is None
+    assert published.standing().refused == [second]
 
 
 def test_what_was_rolled_back_comes_again_only_with_a_reason_or_as_a_new_content(published: Published) -> None:
@@ -109,7 +108,7 @@ def test_what_was_rolled_back_comes_again_only_with_a_reason_or_as_a_new_content
         published.promotions.canary("m", "a", 0.1, by="loop")
     published.publish("a", 2)
     published.promotions.canary("m", "a", 0.1, by="loop")
-    assert published.standing.canary is not None
+    assert published.standing().canary is not None
 
 
 def test_many_who_roll_back_at_once_do_it_once(published: Published) -> None:
