@@ -50,7 +50,8 @@ def test_a_model_without_promotions_answers_itself(published: Published) -> None
 def test_a_canary_that_passed_the_gate_is_promoted_and_both_are_recorded(published: Published) -> None:
     pin = published.publish("a")
     published.promotions.canary("m", "a", 0.2, by="loop", rules=Rules(min_ratings=3))
-    assert published.standing().canary is not None and published.standing().canary.weight == 0.2
+    canary = published.standing().canary
+    assert canary is not None and canary.weight == 0.2
     assert published.standing().rules.min_ratings == 3
     published.promotions.promote("m", "a", by="operator")
     assert published.standing().default == pin and published.standing().canary is None
