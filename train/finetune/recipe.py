@@ -172,7 +172,7 @@ class Tracking(Settings):
 
     Attributes:
         tensorboard: write TensorBoard's files into the run's folder.
-        mlflow: the address of a tracking server, or a folder.
+        mlflow: the address of a tracking server, or of a database such as ``sqlite:////srv/mlflow.db``.
     """
 
     tensorboard: bool = False

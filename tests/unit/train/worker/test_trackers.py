@@ -48,11 +48,12 @@ def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path) -> None:
 
 def test_mlflow_gets_every_number(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    found = job(str(tmp_path / "runs"), tmp_path, mlflow=str(tmp_path / "mlflow"))
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    found = job(str(tmp_path / "runs"), tmp_path, mlflow=address)
     trackers = Trackers(found, wanted=True)
     trackers.note(POINT)
     trackers.close()
-    client = mlflow.tracking.MlflowClient(str(tmp_path / "mlflow"))
+    client = mlflow.tracking.MlflowClient(address)
     [kept] = client.search_runs([client.get_experiment_by_name("groupqwen").experiment_id])
     assert kept.data.metrics == {"loss": 0.5, "learning_rate": 0.001}
     assert kept.data.params["model"] == "tiny"
