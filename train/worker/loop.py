@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,10 @@ def train_loop(config: Json) -> Json:
     from train.worker.watch import Watch
 
     with tempfile.TemporaryDirectory(prefix="groupqwen-train-") as scratch, data_on_this_node(job.folder) as data:
-        trackers = Trackers(job, wanted=group.rank() == 0)
-        watch = Watch(job, trackers)
-        trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
-        with _resumed(job, tell) as checkpoint:
+        with closing(Trackers(job, wanted=group.rank() == 0)) as trackers, _resumed(job, tell) as checkpoint:
+            watch = Watch(job, trackers)
+            trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        trackers.close()
         return _outcome(trainer.state, watch)
 
 

@@ -69,7 +69,7 @@ def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
         "learning_rate": schedule.learning_rate,
         "lr_scheduler_type": schedule.scheduler,
         # Below 1, it is a share of the steps.
-        "warmup_steps": min(schedule.warmup, 0.999999),
+        "warmup_steps": schedule.warmup,
         "weight_decay": schedule.weight_decay,
         "max_grad_norm": schedule.max_grad_norm,
         "optim": "adamw_8bit" if recipe.method == "qlora" else "adamw_torch",
