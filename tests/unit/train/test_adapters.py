@@ -85,6 +85,7 @@ def test_what_the_gate_did_not_pass_needs_a_reason(run: Commands, tmp_path: Path
         (["publish", "nowhere"], "is it the folder of a finished run?"),
         (["promote", "m", "none"], "no adapter 'none' is published"),
         (["canary", "../m", "a", "--weight", "1"], "cannot be the model id"),
+        (["promote", "m", "a", "--min-requests", "201"], "min_requests: "),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(run: Commands, arguments: list[str], said: str) -> None:
