@@ -40,6 +40,7 @@ def publish(
     *,
     registry: Registry | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    replace: bool = True,
 ) -> Manifest:
     """Publish the adapter of a finished run: replicas of its model answer as ``<model>:<name>`` within 5 seconds.
 
@@ -48,11 +49,12 @@ def publish(
         registry: by default the environment's.
         evaluation: a report of ``train.evaluate``; what was said in it is left out. By default the one that lies in
             the run's folder, if there is one for this adapter.
+        replace: it takes the place of another content that has the name.
 
     Raises:
         SettingsError: the run has no adapter, or does not say what it was trained on.
         StorageError: its folder cannot be read.
-        RegistryError: the adapter cannot be served, or the registry cannot be written.
+        RegistryError: the adapter cannot be served, or the registry cannot be written; or the name is taken.
     """
     origin = run.read_json(f"{ADAPTER}/{MADE_FOR}")
     if origin is None or "base" not in origin:
@@ -66,6 +68,7 @@ def publish(
             folder,
             training_data=origin.get("training_data"),
             evaluation=summary(dict(report)) if report else None,
+            replace=replace,
         )
 
 
