@@ -53,7 +53,8 @@ class Rules(Settings):
     """When an adapter is rolled back by itself.
 
     Attributes:
-        error_share: of its last ``WINDOW`` requests, failed ones; more than that, and more than without it, is too much.
+        error_share: of its last ``WINDOW`` requests, failed ones; more than that, and more than without it, is too
+            much.
         min_requests: as many have to have ended before.
         down_excess: by how much the share of thumbs down may exceed that of the model itself.
         min_ratings: as many conversations have to be rated before; as many of the model's own too, or 0 is taken for

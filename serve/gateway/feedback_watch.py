@@ -115,7 +115,7 @@ def _total(ratings: ByTenant) -> int:
 
 
 def _share(ratings: ByTenant) -> float:
-    """The part that was disliked, the mean over the tenants: many ratings of one weigh no more than few of another."""
+    """The part that was disliked, the mean over the tenants: many ratings of one weigh as much as few of another."""
     return fmean(one.down_share for one in ratings.values()) if ratings else 0.0
 
 

@@ -99,8 +99,8 @@ class Variants:
     async def watched(self, events: EventStream, chosen: Pin | None) -> EventStream:
         """``events`` as they are; how they end counts for the one that answers.
 
-        ``Unavailable`` does not: that an engine died or stops is not the doing of the adapter that was asked, and ends
-        every request at once.
+        ``Unavailable`` does not: an engine that dies or stops ends all its requests at once, whichever adapter they
+        run on.
         """
         try:
             async with aclosing(events):

@@ -71,8 +71,7 @@ class FeedbackLog:
         return await self._database.read(work)
 
     async def ratings(self, model: str, since: datetime | None = None) -> dict[str, Ratings]:
-        """How each tenant rated what ``model``, an id or ``id:adapter``, answered; tenants that rated nothing are left
-        out.
+        """How each tenant that rated something rated what ``model``, an id or ``id:adapter``, answered.
 
         Each conversation counts once, by its latest rating; a correction without a rating is a thumb down. Answers to
         requests that named the adapter, or ``id:base``, do not count: who asks chooses what is rated then.
