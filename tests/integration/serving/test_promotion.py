@@ -51,7 +51,7 @@ def names(answers: list[httpx.Response]) -> set[str]:
     return {one.json()["model"] for one in answers}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_promoted_adapter_answers_within_5_seconds_everywhere_and_is_taken_back_when_it_is_disliked(
     group: Group, smollm2_settings: ModelSettings, tmp_path: Path
 ) -> None:
