@@ -73,13 +73,6 @@ def encoded(rows: Sequence[Row], chat: Chat, settings: EncodeSettings) -> list[E
     return found
 
 
-def continued(chat: Chat, prompt: str, answer: str) -> Encoded:
-    """A prompt in the template's text and an answer to it, whose tokens are what is scored."""
-    before = len(chat.tokens(prompt).ids)
-    ids = chat.tokens(prompt + answer, [len(prompt)]).ids
-    return Encoded(prompt + answer, ids, [place >= before for place in range(len(ids))], 1)
-
-
 def loss_of(stack: Stack, sequences: Sequence[Encoded], progress: Progress) -> Loss:
     """The loss on what is learned in the sequences, of both."""
     base, tuned = (stack.score(sequences, tuned=on, progress=progress) for on in (False, True))
@@ -96,14 +89,10 @@ def retention_of(
 ) -> Retention:
     """The base's answers to the prompts, as likely as they still are, and what the tuned model says instead."""
     questions = [_prompt(stack.chat, prompt, settings) for prompt in prompts]
-    base, tuned = (stack.answer(questions, max_tokens, tuned=on, progress=progress) for on in (False, True))
-    samples = [Sample(*said) for said in zip(prompts, base, tuned, strict=True)]
-    # Without the mark of an answer's end: most of them are cut off before it.
-    answers = [
-        continued(stack.chat, question, one.base)
-        for question, one in zip(questions, samples, strict=True)
-        if one.base.strip()
-    ]
+    base, tuned = (stack.write(questions, max_tokens, tuned=on, progress=progress) for on in (False, True))
+    samples = [Sample(prompt, one.text, other.text) for prompt, one, other in zip(prompts, base, tuned, strict=True)]
+    # The base's own tokens: an end that it did not write would be as new to it as what was learned.
+    answers = [one.scored for one in base if one.text.strip()]
     loss = loss_of(stack, answers, progress)
     return Retention(loss, len(prompts), leaks_in(samples, trained), samples, len(samples) - len(answers))
 

@@ -27,7 +27,7 @@ def measured(**changes: Any) -> Measured:
         "held_out": Loss(50, 3.0, 1.0),
         "retention": kept,
         "tasks": [TaskResult(task, [Answered(question, "there", "here", False, True)])],
-        "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", [0.01, 0.03])]),
+        "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", True, [0.01, 0.03])]),
     }
     return Measured(**{**found, **changes})
 
@@ -47,8 +47,8 @@ def test_each_bound_is_held() -> None:
         ({"held_out": Loss(50, 3.0, 3.1)}, "held_out_loss"),
         ({"retention": Retention(Loss(100, 1.0, 1.2), 2, [], [], 0)}, "perplexity_rise"),
         ({"retention": Retention(Loss(100, 1.0, 1.0), 2, leak, [], 0)}, "leaks"),
-        ({"agreement": AgreementResult([Compared("q", "a", "b", [0.0])])}, "agreement"),
-        ({"agreement": AgreementResult([Compared("q", "a", "a", [0.5])])}, "logprob_distance"),
+        ({"agreement": AgreementResult([Compared("q", "a", "b", False, [0.0])])}, "agreement"),
+        ({"agreement": AgreementResult([Compared("q", "a", "a", True, [0.5])])}, "logprob_distance"),
     ):
         assert failed(measured(**changes)) == [name]
     worse = TaskResult(task.task, [Answered(task.answered[0].question, "here", "there", True, False)])
@@ -64,7 +64,7 @@ def test_what_has_a_bound_and_was_not_measured_does_not_pass() -> None:
 
 
 def test_what_is_not_a_number_does_not_pass() -> None:
-    unaligned = AgreementResult([Compared("q", "a", "a", None)])
+    unaligned = AgreementResult([Compared("q", "a", "a", True, None)])
     assert math.isnan(unaligned.distance)
     assert failed(measured(agreement=unaligned)) == ["logprob_distance"]
     assert Check("x", math.nan, 1, "least").text == "x: not measured, at least 1"
