@@ -152,8 +152,9 @@ def _task(result: TaskResult) -> Json:
         "name": result.task.name,
         "kind": result.task.kind,
         "questions": len(result.answered),
-        "base": result.base,
-        "tuned": result.tuned,
+        "unjudged": result.unjudged,
+        "base": _number(result.base),
+        "tuned": _number(result.tuned),
         "answers": [_answered(one) for one in result.answered],
     }
 
