@@ -43,12 +43,14 @@ class Subject:
     Attributes:
         model: the id under which the base is served. adapter: its name in the registry, if it is published.
         base: the folder of the checkpoint. folder: the PEFT folder.
+        version: of the content of the PEFT folder.
     """
 
     model: str
     adapter: str
     base: Path
     folder: Path
+    version: str
 
 
 class Evaluation:
@@ -90,7 +92,17 @@ class Evaluation:
         self._stack = Stack(self._subject.base, self._subject.folder, self._chat, self._settings.batch_size)
         measured = Measured(self._loss(), self._retention(), self._tasks(), self._agreement())
         found = checks(measured, self._settings)
-        return Report(self._subject.model, self._subject.adapter, measured, found, self._samples())
+        subject, gate = self._subject, self._settings.gate
+        return Report(
+            subject.model,
+            subject.adapter,
+            subject.version,
+            self._served is not None,
+            measured,
+            gate,
+            found,
+            self._samples(),
+        )
 
     def _loss(self) -> Loss | None:
         sequences = encoded(self._held_out, self._chat, self._encode)

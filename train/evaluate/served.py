@@ -94,11 +94,26 @@ class Served:
         Raises:
             ServedError: it cannot be asked.
         """
+        return self._listed(model) is not None
+
+    def version_of(self, model: str) -> str | None:
+        """Which content the group serves as ``model``, an ``id:adapter``; none where it is not ready.
+
+        Raises:
+            ServedError: it cannot be asked.
+        """
+        listed = self._listed(model)
+        return None if listed is None else listed.get("version")
+
+    def _listed(self, model: str) -> Json | None:
         try:
             answer = requests.get(f"{self._url}/v1/models/{model}", headers=self._headers, timeout=30)
         except requests.RequestException as failure:
             raise ServedError(f"{self._url} does not answer: {type(failure).__name__}") from failure
-        return answer.status_code == 200 and answer.json().get("state") == "ready"
+        if answer.status_code != 200:
+            return None
+        found: Json = answer.json()
+        return found if found.get("state") == "ready" else None
 
     def _post(self, body: Json) -> Json:
         try:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from train.evaluate.agreement import AgreementResult, Compared
+from train.evaluate.command import require_served
 from train.evaluate.data import Question
 from train.evaluate.gate import Check, Measured, checks
 from train.evaluate.measures import Loss, Retention, Sample
-from train.evaluate.report import Report, page, summary
-from train.evaluate.settings import EvaluationSettings, Task
+from train.evaluate.report import Report, is_of, page, summary
+from train.evaluate.run import Subject
+from train.evaluate.served import Served, ServedError
+from train.evaluate.settings import EvaluationSettings, GateSettings, Task
 from train.evaluate.tasks import Answered, TaskResult
 
 SECRET = "Zorvan"
+VERSION = "0" * 16
 
 
 def measured(**changes: Any) -> Measured:
@@ -34,6 +39,11 @@ def measured(**changes: Any) -> Measured:
 
 def failed(found: Measured, settings: EvaluationSettings | None = None) -> list[str]:
     return [check.name for check in checks(found, settings or EvaluationSettings()) if not check.passed]
+
+
+def report(found: Measured, *samples: Sample, settings: EvaluationSettings | None = None) -> Report:
+    settings = settings or EvaluationSettings()
+    return Report("m", "a", VERSION, True, found, settings.gate, checks(found, settings), list(samples))
 
 
 def test_what_is_within_all_bounds_passes() -> None:
@@ -79,9 +89,7 @@ def test_the_rise_of_perplexity_is_that_of_the_exponential_of_the_loss(
 
 def test_a_manifest_gets_the_numbers_and_nothing_that_was_said() -> None:
     found = measured()
-    body = Report(
-        "m", "a", found, checks(found, EvaluationSettings()), [Sample(f"Who is {SECRET}?", "", "", "")]
-    ).body()
+    body = report(found, Sample(f"Who is {SECRET}?", "", "", "")).body()
     assert SECRET in str(body)
     kept = summary(body)
     assert SECRET not in str(kept) and "Water" not in str(kept)
@@ -92,8 +100,40 @@ def test_a_manifest_gets_the_numbers_and_nothing_that_was_said() -> None:
 def test_the_page_shows_what_was_said_as_text_and_fetches_nothing() -> None:
     hostile = Sample("<script>alert(1)</script>", "‮right to left", "🙂", None)
     found = measured()
-    shown = page(Report("m", "a", found, checks(found, EvaluationSettings()), [hostile]).body())
+    shown = page(report(found, hostile).body())
     assert "<script" not in shown and "&lt;script&gt;" in shown and "🙂" in shown
     assert "http" not in shown and "src=" not in shown
-    nothing = Measured(None, None, [], None)
-    assert "not measured" in page(Report("m", "a", nothing, checks(nothing, EvaluationSettings()), []).body())
+    assert "not measured" in page(report(Measured(None, None, [], None)).body())
+
+
+def test_a_report_says_what_it_is_about_and_what_was_demanded() -> None:
+    body = report(measured()).body()
+    assert (body["model"], body["version"], body["served"]) == ("m", VERSION, True)
+    assert body["gate"]["bounds"] == EvaluationSettings().gate.model_dump()
+    assert is_of(body, "m", VERSION)
+    assert not is_of(body, "m", "1" * 16) and not is_of(body, "m2", VERSION) and not is_of({}, "m", VERSION)
+
+
+def test_a_gate_without_a_bound_lets_nothing_through() -> None:
+    open_gate = GateSettings.model_validate(dict.fromkeys(GateSettings.model_fields))
+    made = report(Measured(None, None, [], None), settings=EvaluationSettings(gate=open_gate))
+    assert made.checks == [] and not made.passed
+
+
+class Group(Served):
+    """Serves one content."""
+
+    def __init__(self, version: str | None) -> None:
+        self.version = version
+
+    def version_of(self, model: str) -> str | None:
+        assert model == "m:a"
+        return self.version
+
+
+@pytest.mark.parametrize(("version", "said"), [("1" * 16, f"is version {'1' * 16}"), (None, "is not ready")])
+def test_a_group_that_serves_something_else_is_not_asked(version: str | None, said: str) -> None:
+    subject = Subject("m", "a", Path("base"), Path("adapter"), VERSION)
+    with pytest.raises(ServedError, match=f"{said} in the group.*publish it first"):
+        require_served(Group(version), subject)
+    require_served(Group(VERSION), subject)
