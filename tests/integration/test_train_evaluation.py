@@ -123,9 +123,9 @@ async def test_what_is_served_agrees_with_what_was_trained_and_another_adapter_d
     tmp_path: Path,
 ) -> None:
     async with serving(smollm2_settings, tmp_path / "right", adapter) as url:
-        assert await asyncio.to_thread(Served(url).has, f"{MODEL}:a")
-        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:b")
-        assert await asyncio.to_thread(Served(url).version_of, f"{MODEL}:a") == version_in(adapter)
+        assert await asyncio.to_thread(Served(url).has, f"{MODEL}:a", version_in(adapter))
+        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:a", "0" * 16)
+        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:b", version_in(adapter))
         report = await evaluated(smollm2_checkpoint, adapter, settings, url)
         with pytest.raises(ServedError, match="404"):
             await asyncio.to_thread(Served(url).answer, f"{MODEL}:none", [MESSAGES], 4)

@@ -105,10 +105,8 @@ def require_served(served: Served, subject: Subject) -> None:
         ServedError: it has another content, or none that is ready; or it cannot be asked.
     """
     name = f"{subject.model}:{subject.adapter}"
-    found = served.version_of(name)
-    if found != subject.version:
-        has = "is not ready in the group" if found is None else f"is version {found} in the group"
-        raise ServedError(f"{name} {has}, and the run's adapter is {subject.version}; publish it first")
+    if not served.has(name, subject.version):
+        raise ServedError(f"{name} is not ready in the group as version {subject.version}; publish the run first")
 
 
 def of_run(

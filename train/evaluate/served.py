@@ -88,32 +88,20 @@ class Served:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="asking") as threads:
             return list(threads.map(ask, conversations))
 
-    def has(self, model: str) -> bool:
-        """Whether the group lists ``model``, an id or ``id:adapter``, as ready.
+    def has(self, adapter: str, version: str) -> bool:
+        """Whether the group lists ``adapter``, an ``id:adapter``, as ready and with this content.
 
         Raises:
             ServedError: it cannot be asked.
         """
-        return self._listed(model) is not None
-
-    def version_of(self, model: str) -> str | None:
-        """Which content the group serves as ``model``, an ``id:adapter``; none where it is not ready.
-
-        Raises:
-            ServedError: it cannot be asked.
-        """
-        listed = self._listed(model)
-        return None if listed is None else listed.get("version")
-
-    def _listed(self, model: str) -> Json | None:
         try:
-            answer = requests.get(f"{self._url}/v1/models/{model}", headers=self._headers, timeout=30)
+            answer = requests.get(f"{self._url}/v1/models/{adapter}", headers=self._headers, timeout=30)
         except requests.RequestException as failure:
             raise ServedError(f"{self._url} does not answer: {type(failure).__name__}") from failure
         if answer.status_code != 200:
-            return None
-        found: Json = answer.json()
-        return found if found.get("state") == "ready" else None
+            return False
+        found = answer.json()
+        return (found.get("state"), found.get("version")) == ("ready", version)
 
     def _post(self, body: Json) -> Json:
         try:

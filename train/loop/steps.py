@@ -151,7 +151,7 @@ def publish_adapter(work: Work) -> Json:
     manifest = publish(work.run, evaluation={})
     model = f"{manifest.base.model}:{manifest.name}"
     deadline = time.monotonic() + work.settings.serving.wait
-    while not work.served.has(model):
+    while not work.served.has(model, manifest.version):
         if time.monotonic() > deadline:
             raise LoopFailed(f"{model} is not ready at {work.settings.serving.url}; GET /v1/models says why")
         time.sleep(_POLL_SECONDS)

@@ -111,6 +111,24 @@ def test_what_the_judge_does_not_judge_counts_for_neither_and_not_for_much() -> 
     assert math.isnan(result((None, None)).tuned)
 
 
+class Noting(Served):
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.sent.append(body)
+        return {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}
+
+
+def test_only_who_shall_not_think_is_asked_not_to() -> None:
+    served = Noting()
+    served.answer("m", [[]], 4)
+    served.answer("m", [[]], 4, thinking=False)
+    assert [one.get("reasoning_effort") for one in served.sent] == [None, "none"]
+
+
 @pytest.mark.parametrize(
     ("kind", "line", "said"),
     [
