@@ -37,6 +37,20 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How well the answers of held-out conversations are foreseen.
+
+    Attributes:
+        known: conversations all of whose answers were trained on, too, under other questions. They tell whether these
+            are found again, and nothing of new ones.
+    """
+
+    loss: Loss
+    conversations: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A question with the answers of both, and the one that was held out where there is one."""
 
@@ -77,6 +91,12 @@ def loss_of(stack: Stack, sequences: Sequence[Encoded], progress: Progress) -> L
     """The loss on what is learned in the sequences, of both."""
     base, tuned = (stack.score(sequences, tuned=on, progress=progress) for on in (False, True))
     return Loss(sum(len(one.logprobs) for one in base), _mean(base), _mean(tuned))
+
+
+def known_answers(held_out: Sequence[Row], trained: Sequence[Row]) -> int:
+    """How many of the held-out conversations have only answers that training has, too, white space and case apart."""
+    known = {said for row in trained for said in _answers(row)}
+    return sum(_answers(row) <= known for row in held_out)
 
 
 def retention_of(
@@ -136,6 +156,12 @@ def with_system(messages: list[dict[str, str]], prompt: str | None) -> list[dict
 
 def _prompt(chat: Chat, question: str, settings: EncodeSettings) -> str:
     return chat.render(with_system([{"role": "user", "content": question}], settings.system_prompt), prompt=True)
+
+
+def _answers(row: Row) -> set[str]:
+    """What is learned in a row."""
+    said = (one.content or "" for one in row.messages if one.role == "assistant" and one.weight != 0)
+    return {" ".join(text.split()).casefold() for text in said}
 
 
 def _mean(scored: Sequence[Scored]) -> float:

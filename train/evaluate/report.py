@@ -69,12 +69,18 @@ class Report:
                 "bounds": self.gate.model_dump(),
                 "checks": [_check(one) for one in self.checks],
             },
-            "held_out": measured.held_out and _loss(measured.held_out),
+            "held_out": self._held_out(),
             "general": self._general(),
             "tasks": [_task(one) for one in measured.tasks],
             "agreement": self._agreement(),
             "samples": [_sample(one) for one in self.samples],
         }
+
+    def _held_out(self) -> Json | None:
+        found = self.measured.held_out
+        if found is None:
+            return None
+        return {"conversations": found.conversations, "known_answers": found.known, **_loss(found.loss)}
 
     def _general(self) -> Json | None:
         found = self.measured.retention

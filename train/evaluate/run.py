@@ -15,10 +15,11 @@ from train.evaluate.agreement import AgreementResult, compare
 from train.evaluate.data import prompts_of, questions_of, rows_of
 from train.evaluate.gate import Measured, checks
 from train.evaluate.measures import (
-    Loss,
+    HeldOut,
     Retention,
     Sample,
     encoded,
+    known_answers,
     loss_of,
     prompts_for,
     retention_of,
@@ -104,12 +105,13 @@ class Evaluation:
             self._samples(),
         )
 
-    def _loss(self) -> Loss | None:
+    def _loss(self) -> HeldOut | None:
         sequences = encoded(self._held_out, self._chat, self._encode)
         if not sequences:
             return None
         with self._bar("held-out loss", 2 * len(sequences)) as progress:
-            return loss_of(self._stack, sequences, progress)
+            loss = loss_of(self._stack, sequences, progress)
+        return HeldOut(loss, len(self._held_out), known_answers(self._held_out, self._trained))
 
     def _retention(self) -> Retention | None:
         general = self._settings.general

@@ -12,7 +12,7 @@ from train.evaluate.agreement import AgreementResult, Compared
 from train.evaluate.command import require_served
 from train.evaluate.data import Question
 from train.evaluate.gate import Check, Measured, checks
-from train.evaluate.measures import Loss, Retention, Sample
+from train.evaluate.measures import HeldOut, Loss, Retention, Sample
 from train.evaluate.report import Report, is_of, page, summary
 from train.evaluate.run import Subject
 from train.evaluate.served import Served, ServedError
@@ -29,7 +29,7 @@ def measured(**changes: Any) -> Measured:
     kept = Retention(Loss(100, 1.0, 1.05), 2, [], [Sample("What is rain?", "Water.", "Water.")], 0)
     task = Task(name="facts", file="f", kind="exact", least=0.5)
     found = {
-        "held_out": Loss(50, 3.0, 1.0),
+        "held_out": HeldOut(Loss(50, 3.0, 1.0), 5, 2),
         "retention": kept,
         "tasks": [TaskResult(task, [Answered(question, "there", "here", False, True)])],
         "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", True, [0.01, 0.03])]),
@@ -54,7 +54,8 @@ def test_each_bound_is_held() -> None:
     leak = [(Sample("What is rain?", "Water.", f"{SECRET}."), [SECRET])]
     task = measured().tasks[0]
     for changes, name in (
-        ({"held_out": Loss(50, 3.0, 3.1)}, "held_out_loss"),
+        ({"held_out": HeldOut(Loss(50, 3.0, 3.1), 5, 0)}, "held_out_loss"),
+        ({"held_out": HeldOut(Loss(50, 3.0, 3.0), 5, 0)}, "held_out_loss"),  # Nothing was changed.
         ({"retention": Retention(Loss(100, 1.0, 1.2), 2, [], [], 0)}, "perplexity_rise"),
         ({"retention": Retention(Loss(100, 1.0, 1.0), 2, leak, [], 0)}, "leaks"),
         ({"agreement": AgreementResult([Compared("q", "a", "b", False, [0.0])])}, "agreement"),
@@ -94,6 +95,7 @@ def test_a_manifest_gets_the_numbers_and_nothing_that_was_said() -> None:
     kept = summary(body)
     assert SECRET not in str(kept) and "Water" not in str(kept)
     assert kept["gate"]["passed"] is True and kept["tasks"][0]["tuned"] == 1
+    assert (kept["held_out"]["conversations"], kept["held_out"]["known_answers"]) == (5, 2)
     assert kept["agreement"]["logprob_distance"] == pytest.approx(0.02)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.unit.train.dataset.formats.models import chat
+from tests.unit.train.dataset.formats.rows import answer, row, user
 from train.dataset.formats import Encoded, EncodeSettings
-from train.evaluate.measures import retention_of
+from train.evaluate.measures import known_answers, retention_of
 from train.evaluate.stack import Scored, Stack, Written, written
 
 CHAT = chat()
@@ -52,3 +53,13 @@ def test_the_end_of_an_answer_is_scored_where_the_base_wrote_it_and_nowhere_else
     assert [one.base for one in found.samples] == ["is Pa", "is is is", ""]
     for question, one in zip(GENERATED, stack.scored, strict=False):
         assert question in CHAT.tokenizer.decode(one.input_ids)
+
+
+def test_a_held_out_answer_is_known_where_training_has_it_under_another_question() -> None:
+    trained = [row(user("Where is it?"), answer("It is  here."), user("Sure?"), answer("Perhaps.", weight=0))]
+    held_out = [
+        row(user("Can you tell me where it is?"), answer("it is here.")),
+        row(user("Where?"), answer("It is here."), user("And?"), answer("No.")),
+        row(user("Sure?"), answer("Perhaps.")),
+    ]
+    assert known_answers(held_out, trained) == 1
