@@ -248,6 +248,8 @@ def _require_earned(model: str, manifest: Manifest, standing: Standing) -> None:
     passed = gate_of(manifest)
     if passed is None:
         raise NotEarned(f"{model}:{manifest.name} has not been evaluated; publish it with its evaluation")
+    if manifest.evaluation.get("version") != manifest.version:
+        raise NotEarned(f"the evaluation of {model}:{manifest.name} is not of what is published now; evaluate that")
     if not passed:
         raise NotEarned(f"{model}:{manifest.name} did not pass the gate of its evaluation")
     if Pin(name=manifest.name, version=manifest.version) in standing.refused:

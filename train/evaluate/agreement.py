@@ -13,11 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 from train.dataset.formats import Chat, Encoded
-from train.evaluate.measures import continued
 from train.evaluate.served import Said, Served
-from train.evaluate.stack import Progress, Stack
+from train.evaluate.stack import Progress, Stack, Written
 
 Json = dict[str, Any]
+
+#: The least share of answers whose logprobs could be compared; of fewer the distance says nothing.
+LEAST_COMPARED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Compared:
 
     Attributes:
         trained, served: the likeliest answers of both sides.
+        same: whether they are the same: token for token where the served tokens can be told, else by their text.
         distances: of the logprobs of the served answer's tokens, in nats; none where the tokenizer writes the answer
             in other tokens than the model did.
     """
@@ -33,12 +36,8 @@ class Compared:
     question: str
     trained: str
     served: str
+    same: bool
     distances: list[float] | None
-
-    @property
-    def same(self) -> bool:
-        """Whether both say the same."""
-        return self.trained.strip() == self.served.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,12 @@ class AgreementResult:
 
     @property
     def distance(self) -> float:
-        """Mean distance of logprobs over all tokens; not a number where no answer could be compared."""
-        distances = [one for found in self.compared for one in found.distances or ()]
-        return math.fsum(distances) / len(distances) if distances else math.nan
+        """Mean distance of logprobs over all tokens; not a number where too few answers could be compared."""
+        found = [one.distances for one in self.compared if one.distances]
+        if not found or len(found) < LEAST_COMPARED * len(self.compared):
+            return math.nan
+        distances = [one for answer in found for one in answer]
+        return math.fsum(distances) / len(distances)
 
     @property
     def tokens(self) -> int:
@@ -85,20 +87,33 @@ def compare(
     """
     prompts = [stack.chat.render(conversation, prompt=True) for conversation in conversations]
     said = served.answer(model, conversations, tokens, variables=variables, progress=progress)
-    trained = stack.answer(prompts, tokens, tuned=True, progress=progress)
+    trained = stack.write(prompts, tokens, tuned=True, progress=progress)
     asked = [as_scored(stack.chat, prompt, one) for prompt, one in zip(prompts, said, strict=True)]
     scored = iter(stack.score([one for one in asked if one is not None], tuned=True))
     return AgreementResult(
         [
             Compared(
                 conversation[-1]["content"],
-                own,
+                own.text,
                 one.text,
+                is_same(own, one, sequence),
                 None if sequence is None else _distances(one.logprobs, next(scored).logprobs),
             )
             for conversation, own, one, sequence in zip(conversations, trained, said, asked, strict=True)
         ]
     )
+
+
+def is_same(trained: Written, served: Said, scored: Encoded | None) -> bool:
+    """Whether both sides wrote the same.
+
+    Args:
+        scored: the served answer in tokens, where they can be told.
+    """
+    if scored is None:
+        return trained.text.strip() == served.text.strip()
+    said = [token for token, wanted in zip(scored.input_ids, scored.learned, strict=True) if wanted]
+    return said == trained.said
 
 
 def _distances(served: Sequence[float], trained: Sequence[float]) -> list[float]:
@@ -114,4 +129,8 @@ def as_scored(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     # A character of several tokens does not tell them apart.
     apart = all(end == begin for (_, end), (begin, _) in pairwise(spans))
     pieces = [answer[begin:end] for begin, end in spans]
-    return continued(chat, prompt, answer) if apart and pieces == said.tokens else None
+    if not apart or pieces != said.tokens:
+        return None
+    before = len(chat.tokens(prompt).ids)
+    ids = chat.tokens(prompt + answer, [len(prompt)]).ids
+    return Encoded(prompt + answer, ids, [place >= before for place in range(len(ids))], 1)

@@ -57,9 +57,13 @@ class Served:
         max_tokens: int,
         *,
         variables: Json | None = None,
+        thinking: bool = True,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[Said]:
         """The likeliest answer of ``model`` to each conversation.
+
+        Args:
+            thinking: leave it to the model whether it reasons first; else it is asked not to.
 
         Raises:
             ServedError: an answer does not come; says why.
@@ -75,6 +79,8 @@ class Served:
             }
             if variables:
                 body["chat_template_kwargs"] = variables
+            if not thinking:
+                body["reasoning_effort"] = "none"
             said = _said(self._post(body))
             progress(1)
             return said
