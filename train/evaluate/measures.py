@@ -96,7 +96,7 @@ def loss_of(stack: Stack, sequences: Sequence[Encoded], progress: Progress) -> L
 def known_answers(held_out: Sequence[Row], trained: Sequence[Row]) -> int:
     """How many of the held-out conversations have only answers that training has, too, white space and case apart."""
     known = {said for row in trained for said in _answers(row)}
-    return sum(_answers(row) <= known for row in held_out)
+    return sum(bool(said := _answers(row)) and said <= known for row in held_out)
 
 
 def retention_of(

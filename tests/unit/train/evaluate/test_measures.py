@@ -61,5 +61,6 @@ def test_a_held_out_answer_is_known_where_training_has_it_under_another_question
         row(user("Can you tell me where it is?"), answer("it is here.")),
         row(user("Where?"), answer("It is here."), user("And?"), answer("No.")),
         row(user("Sure?"), answer("Perhaps.")),
+        row(user("Sure?"), answer("It is here.", weight=0)),
     ]
     assert known_answers(held_out, trained) == 1
