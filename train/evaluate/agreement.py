@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from train.dataset.formats import Chat, Encoded
@@ -37,8 +36,8 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """Whether both say the same."""
-        return self.trained.strip() == self.served.strip()
+        """Whether both say the same; half a character at the end, which the group leaves out, does not count."""
+        return self.trained.rstrip("\ufffd").strip() == self.served.rstrip("\ufffd").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +109,7 @@ def as_scored(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     answer = "".join(said.tokens)
     if not answer:
         return None
-    spans = chat.tokens(answer).spans
+    pieces = [answer[begin:end] for begin, end in chat.tokens(answer).spans]
     # A character of several tokens does not tell them apart.
-    apart = all(end == begin for (_, end), (begin, _) in pairwise(spans))
-    pieces = [answer[begin:end] for begin, end in spans]
+    apart = all(pieces) and "".join(pieces) == answer
     return continued(chat, prompt, answer) if apart and pieces == said.tokens else None
