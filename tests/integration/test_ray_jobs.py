@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ class Elsewhere:
 
     def __init__(self, executor: ProcessPoolExecutor) -> None:
         self._executor = executor
+        self.cluster = executor.submit(address_of_ray).result()
 
     def submit(self, name: str, command: list[str]) -> None:
         self._executor.submit(call, "submit", name, command).result()
@@ -52,8 +54,23 @@ _RAY: dict[str, RayJobs] = {}
 def start_ray() -> None:
     import ray
 
-    context = ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)
-    _RAY["jobs"] = RayJobs(f"http://{context.dashboard_url}")
+    # Not the port that a group's dashboard has.
+    context = ray.init(
+        address="local", num_cpus=2, include_dashboard=True, dashboard_port=free_port(), log_to_driver=False
+    )
+    _RAY["jobs"] = RayJobs(f"http://{context.dashboard_url}", ray.get_runtime_context().gcs_address)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def address_of_ray() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def stop_ray() -> None:
@@ -95,6 +112,12 @@ def test_a_program_is_started_once_and_says_how_it_ended(jobs: Elsewhere, tmp_pa
     assert "שלום 👩\n" in jobs.log("once")
 
 
+def test_a_program_finds_the_cluster_that_it_runs_on(jobs: Elsewhere) -> None:
+    jobs.submit("finds", program("import os; print('at', os.environ['RAY_ADDRESS'])"))
+    ended(jobs, "finds")
+    assert f"at {jobs.cluster}\n" in jobs.log("finds")
+
+
 def test_a_failure_has_its_exit_code_and_a_killed_program_none_of_its_own(jobs: Elsewhere) -> None:
     jobs.submit("fails", program("raise SystemExit(2)"))
     jobs.submit("killed", program("import os; os.kill(os.getpid(), 9)"))
@@ -119,7 +142,7 @@ def test_a_job_that_is_not_there_is_none(jobs: Elsewhere) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_unreachable() -> None:
-    nowhere = RayJobs("http://127.0.0.1:9")
-    for call in (lambda: nowhere.look("x"), lambda: nowhere.submit("x", ["true"]), lambda: nowhere.stop("x")):
+    nowhere = RayJobs("http://127.0.0.1:9", "127.0.0.1:9")
+    for method, arguments in (("look", ("x",)), ("submit", ("x", ["true"])), ("stop", ("x",)), ("log", ("x",))):
         with pytest.raises(JobsUnreachable):
-            call()
+            getattr(nowhere, method)(*arguments)

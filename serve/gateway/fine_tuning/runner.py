@@ -11,7 +11,7 @@ import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from serve.cluster import capacity, dashboard_address
+from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
 from serve.gateway.fine_tuning.following import Following, message
 from serve.gateway.fine_tuning.room import bundles_of, has_room, needs_of
@@ -93,7 +93,7 @@ class Runner:
             Unavailable: this cluster has none.
         """
         if self._made is None:
-            self._made = RayJobs(await dashboard_address())
+            self._made = RayJobs(*await job_addresses())
         return self._made
 
     async def look(self) -> None:
