@@ -77,8 +77,8 @@ class RayJobs:
 
     Args:
         address: such as ``http://127.0.0.1:8265``.
-        cluster: the address that programs reach the cluster at. Ray itself would give them that of the cluster that was
-            started last on the machine.
+        cluster: where programs reach the cluster. Ray itself would tell them of the one that was started last on the
+            machine.
     """
 
     def __init__(self, address: str, cluster: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from serve.launch.run_folder import DASHBOARD_PORT, RAY_PORT
+from tests.group import Group
 from train.jobs import JobsUnreachable, Look, RayJobs
+
+ADDRESSES = (f"http://127.0.0.1:{DASHBOARD_PORT}", f"127.0.0.1:{RAY_PORT}")
 
 
 class Elsewhere:
@@ -21,7 +24,6 @@ class Elsewhere:
 
     def __init__(self, executor: ProcessPoolExecutor) -> None:
         self._executor = executor
-        self.cluster = executor.submit(address_of_ray).result()
 
     def submit(self, name: str, command: list[str]) -> None:
         self._executor.submit(call, "submit", name, command).result()
@@ -38,49 +40,17 @@ class Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def jobs() -> Iterator[Elsewhere]:
-    """Ray's Job API at a cluster of its own."""
+def jobs(group: Group) -> Iterator[Elsewhere]:
+    """The Job API of the group's Ray."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context, initializer=start_ray) as executor:
+        for name, value in group.folder.variables().items():
+            patch.setenv(name, value)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
             yield Elsewhere(executor)
-            executor.submit(stop_ray).result()
-
-
-_RAY: dict[str, RayJobs] = {}
-
-
-def start_ray() -> None:
-    import ray
-
-    # Not the port that a group's dashboard has.
-    context = ray.init(
-        address="local", num_cpus=2, include_dashboard=True, dashboard_port=free_port(), log_to_driver=False
-    )
-    _RAY["jobs"] = RayJobs(f"http://{context.dashboard_url}", ray.get_runtime_context().gcs_address)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def address_of_ray() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().gcs_address)
-
-
-def stop_ray() -> None:
-    import ray
-
-    ray.shutdown()
 
 
 def call(method: str, *arguments: Any) -> Any:
-    return getattr(_RAY["jobs"], method)(*arguments)
+    return getattr(RayJobs(*ADDRESSES), method)(*arguments)
 
 
 def program(text: str) -> list[str]:
@@ -115,7 +85,7 @@ def test_a_program_is_started_once_and_says_how_it_ended(jobs: Elsewhere, tmp_pa
 def test_a_program_finds_the_cluster_that_it_runs_on(jobs: Elsewhere) -> None:
     jobs.submit("finds", program("import os; print('at', os.environ['RAY_ADDRESS'])"))
     ended(jobs, "finds")
-    assert f"at {jobs.cluster}\n" in jobs.log("finds")
+    assert f"at {ADDRESSES[1]}\n" in jobs.log("finds")
 
 
 def test_a_failure_has_its_exit_code_and_a_killed_program_none_of_its_own(jobs: Elsewhere) -> None:
