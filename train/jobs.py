@@ -5,6 +5,7 @@ The only part of ``train`` that the gateway imports, so nothing heavy may come w
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 import sys
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ class RayJobs:
         folder = str(Path(__file__).resolve().parents[1])
         try:
             self._client().submit_job(
-                entrypoint=f"RAY_ADDRESS={shlex.quote(self._cluster)} {shlex.join(command)}",
+                entrypoint=shlex.join(["env", *self._variables(), *command]),
                 submission_id=name,
                 runtime_env={"env_vars": {"PYTHONPATH": folder}},
             )
@@ -144,6 +145,14 @@ class RayJobs:
             if "status code 404" in str(error):
                 return ""
             raise _unreachable(error) from error
+
+    def _variables(self) -> list[str]:
+        """What a program needs in its environment to find the cluster."""
+        found = [f"RAY_ADDRESS={self._cluster}"]
+        if ipaddress.ip_address(self._cluster.rpartition(":")[0].strip("[]")).is_loopback:
+            # Else Ray takes the loopback address for the machine's outer one, where a cluster on loopback is not.
+            found.append("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0")
+        return found
 
     def _client(self) -> JobSubmissionClient:
         """Made at the first use: it asks the cluster for its version."""
