@@ -149,7 +149,7 @@ class RayJobs:
     def _variables(self) -> list[str]:
         """What a program needs in its environment to find the cluster."""
         found = [f"RAY_ADDRESS={self._cluster}"]
-        if ipaddress.ip_address(self._cluster.rpartition(":")[0].strip("[]")).is_loopback:
+        if _is_loopback(self._cluster.rpartition(":")[0].strip("[]")):
             # Else Ray takes the loopback address for the machine's outer one, where a cluster on loopback is not.
             found.append("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0")
         return found
@@ -196,6 +196,13 @@ def kept_log(run: RunFolder, attempt: int) -> str | None:
     """
     content = run.read(f"{LOGS}/{attempt}.txt")
     return None if content is None else content.decode(errors="replace")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # A name; Ray makes addresses of those on this machine.
 
 
 def _unreachable(error: Exception) -> JobsUnreachable:
