@@ -35,8 +35,8 @@ def tiny_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def write_chats(path: Path, count: int = 24) -> Path:
-    """Conversations in OpenAI's form, no two of them alike."""
+def write_chats(path: Path, count: int = 24, *, first: int = 0) -> Path:
+    """Conversations in OpenAI's form, no two of them alike; ``first`` is the number of the first house."""
     rows = [
         {
             "messages": [
@@ -44,7 +44,7 @@ def write_chats(path: Path, count: int = 24) -> Path:
                 {"role": "assistant", "content": f"It is {place * 7 % 23}."},
             ]
         }
-        for place in range(count)
+        for place in range(first, first + count)
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path

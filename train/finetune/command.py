@@ -20,7 +20,7 @@ from serve.settings.environment import Environment
 from train.finetune.console import told
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe, load_recipe
-from train.finetune.run import FAULTS, RunFailed, RunTaken, run
+from train.finetune.run import FAULTS, RunFailed, RunTaken, first_line, run
 from train.run_folder import RunFolder
 
 _EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 130 interrupted.
@@ -91,7 +91,10 @@ def _ray() -> Iterator[None]:
         yield
         return
     # Which cluster: what RAY_ADDRESS says, or the one that runs on this machine; where there is none, one is started.
-    ray.init(log_to_driver=False, include_dashboard=False)
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False)
+    except Exception as failure:  # It raises what it likes.
+        raise RunFailed(f"Ray can be neither reached nor started: {first_line(failure)}") from failure
     try:
         yield
     finally:

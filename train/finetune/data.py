@@ -61,7 +61,8 @@ def prepare_data(recipe: Recipe, folder: RunFolder, base: Path, replay: Iterable
         try:
             prepare([rows], out, _settings(recipe), model=str(base))
         except (InputError, TokenizerError) as error:
-            raise DataError(str(error)) from error
+            # The files that it may name are made here; the recipe knows them by their keys.
+            raise DataError(str(error).replace(f"{rows / 'data'}{os.sep}", "data.")) from error
         except FaultyRows as error:
             raise DataError(f"the data has {error}") from error
         manifest = dict(load_prepared(out).manifest)

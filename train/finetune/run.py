@@ -75,7 +75,7 @@ def run(job: Job, *, progress: bool) -> Json:
             events.state("failed", str(fault), {"code": type(fault).__name__, "message": str(fault)})
             raise
         except Exception as fault:
-            events.state("failed", "the run failed", {"code": type(fault).__name__, "message": _line(fault)})
+            events.state("failed", "the run failed", {"code": type(fault).__name__, "message": first_line(fault)})
             raise
 
 
@@ -199,8 +199,9 @@ def _root(failure: BaseException) -> str:
     inner: BaseException = next(iter(causes.values()), failure)
     while (deeper := getattr(inner, "_base_exc", None) or inner.__cause__) is not None:
         inner = deeper
-    return _line(inner)
+    return first_line(inner)
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line that an error says, or else its name."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

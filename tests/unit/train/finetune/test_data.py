@@ -111,3 +111,9 @@ def test_data_in_an_object_store_is_the_same(base: Path, folder: RunFolder, tmp_
     assert here["fingerprint"] == there["fingerprint"]
     assert prepare_data(recipe(base, write_chats(chats, 9)), remote, base, []) == there
     assert [one["ids"] for one in rows_of(remote)] == [one["ids"] for one in rows_of(folder)]
+
+
+def test_a_conversation_in_two_splits_is_refused(base: Path, folder: RunFolder, tmp_path: Path) -> None:
+    chats = write_chats(tmp_path / "chats.jsonl", 5)
+    with pytest.raises(DataError, match=r"^data\.train\.jsonl: line 1: .* is in another split too"):
+        prepare_data(recipe(base, chats, data={"validation": [str(chats)]}), folder, base, [])
