@@ -34,7 +34,6 @@ def client(group: Group, smollm2_settings: ModelSettings, tmp_path: Path) -> Ite
         "data": {"train": ["from the job"], "system_prompt": "You are a helpful assistant."},
         "schedule": {"batch_size": 2, "learning_rate": 2e-3, "scheduler": "constant", "warmup": 0.0},
         "max_length": 128,
-        "engine": "peft",
         "resources": {"cpus": 1.0, "threads": 2},
         "checkpoint": {"every": 4, "keep": 2},
     }
