@@ -5,7 +5,6 @@ The only part of ``train`` that the gateway imports, so nothing heavy may come w
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 import sys
 from collections.abc import Sequence
@@ -99,7 +98,7 @@ class RayJobs:
         folder = str(Path(__file__).resolve().parents[1])
         try:
             self._client().submit_job(
-                entrypoint=shlex.join(["env", *self._variables(), *command]),
+                entrypoint=shlex.join(["env", f"RAY_ADDRESS={self._cluster}", *command]),
                 submission_id=name,
                 runtime_env={"env_vars": {"PYTHONPATH": folder}},
             )
@@ -146,14 +145,6 @@ class RayJobs:
                 return ""
             raise _unreachable(error) from error
 
-    def _variables(self) -> list[str]:
-        """What a program needs in its environment to find the cluster."""
-        found = [f"RAY_ADDRESS={self._cluster}"]
-        if _is_loopback(self._cluster.rpartition(":")[0].strip("[]")):
-            # Else Ray takes the loopback address for the machine's outer one, where a cluster on loopback is not.
-            found.append("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0")
-        return found
-
     def _client(self) -> JobSubmissionClient:
         """Made at the first use: it asks the cluster for its version."""
         if self._made is None:
@@ -196,13 +187,6 @@ def kept_log(run: RunFolder, attempt: int) -> str | None:
     """
     content = run.read(f"{LOGS}/{attempt}.txt")
     return None if content is None else content.decode(errors="replace")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # A name; Ray makes addresses of those on this machine.
 
 
 def _unreachable(error: Exception) -> JobsUnreachable:

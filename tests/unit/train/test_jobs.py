@@ -1,4 +1,4 @@
-"""What the gateway's job client does without Ray: commands, logs in the run's folder, addresses of clusters."""
+"""What the gateway's job client does without Ray: commands, logs in the run's folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from train.jobs import KEPT_LOG, RayJobs, RunFolder, command_of, keep_log, kept_log, pause
-
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+from train.jobs import KEPT_LOG, RunFolder, command_of, keep_log, kept_log, pause
 
 
 def test_a_run_goes_on_by_the_command_that_began_it(tmp_path: Path) -> None:
@@ -35,19 +31,6 @@ def test_a_run_is_asked_to_pause_in_its_folder(tmp_path: Path) -> None:
     run = RunFolder(str(tmp_path), "ftjob-1")
     pause(run)
     assert run.read_json("control.json") == {"wanted": "pause"}
-
-
-@pytest.mark.parametrize(
-    ("cluster", "more"),
-    [
-        ("127.0.0.1:6379", [LOOPBACK]),
-        ("[::1]:6379", [LOOPBACK]),
-        ("10.0.0.7:6379", []),
-        ("head.ray.svc.cluster.local:6379", []),
-    ],
-)
-def test_programs_are_told_of_their_cluster(cluster: str, more: list[str]) -> None:
-    assert RayJobs("http://nowhere", cluster)._variables() == [f"RAY_ADDRESS={cluster}", *more]
 
 
 def test_the_client_brings_nothing_heavy_into_the_gateway() -> None:
