@@ -41,7 +41,8 @@ def family_of(model: str, behaviour: TranslationUserConfig) -> Family:
     id, _ = split_model(model)
     if id in behaviour.families:
         return behaviour.families[id]
-    return "qwen-mt" if "qwen-mt" in id.lower() else "chat"
+    name = id.lower()
+    return "qwen-mt" if "qwen-mt" in name else "qwen" if "qwen" in name else "chat"
 
 
 def request(family: Family, model: str, task: Task) -> Json:
@@ -52,8 +53,6 @@ def request(family: Family, model: str, task: Task) -> Json:
         "model": model,
         "messages": _messages(task, examples_as_turns=family == "qwen"),
         "temperature": 0,
-        # The answer repeats what is kept, and where languages are near, the source.
-        "repetition_penalty": 1.0,
         "max_tokens": token_limit(task.text),
         "reasoning_effort": "none",
     }
