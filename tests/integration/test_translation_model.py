@@ -52,8 +52,10 @@ async def translator(qwen_settings: ModelSettings, tmp_path: Path) -> AsyncItera
     model = LlamaCppHandler(qwen_settings)
     await model.load()
     try:
-        async with task_group(tmp_path, "translation", model) as running:
-            running.client.timeout = httpx.Timeout(280)
+        async with task_group(
+            tmp_path, "translation", model, user_config={"context_chars": 0, "timeout": 900}
+        ) as running:
+            running.client.timeout = httpx.Timeout(900)
             yield running.client
     finally:
         await model.unload()

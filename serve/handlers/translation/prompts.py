@@ -64,8 +64,9 @@ def token_limit(text: str) -> int:
 
 
 def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
+    """What is wished in a system message, and the bare text: small models translate whatever stands beside it."""
     source, target = task.source.name, task.target.name
-    lines = [f"Translate the following text from {source} to {target}. Reply with the translation only."]
+    lines = [f"Translate the text from {source} to {target}. Reply with the translation only."]
     if task.domains:
         lines.append(f"About the text: {task.domains}")
     if task.marks:
@@ -77,16 +78,13 @@ def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
         lines.append("An earlier translation was wrong: " + " ".join(task.wrong))
     if task.context:
         lines.append(f'Before it stands, not to be translated: "{task.context}"')
-    instruction = "\n".join(lines)
-    turns: list[Json] = []
-    if examples_as_turns:
-        plain = f"Translate the following text from {source} to {target}. Reply with the translation only."
-        for pair in task.examples:
-            turns += [_user(f"{plain}\n\n{pair.source}"), {"role": "assistant", "content": pair.target}]
-    elif task.examples:
+    if task.examples and not examples_as_turns:
         shown = "\n".join(f"{pair.source} => {pair.target}" for pair in task.examples)
-        instruction += f"\nEarlier translations of like sentences:\n{shown}"
-    return [*turns, _user(f"{instruction}\n\n{task.text}")]
+        lines.append(f"Earlier translations of like sentences:\n{shown}")
+    turns: list[Json] = []
+    for pair in task.examples if examples_as_turns else ():
+        turns += [_user(pair.source), {"role": "assistant", "content": pair.target}]
+    return [{"role": "system", "content": "\n".join(lines)}, *turns, _user(task.text)]
 
 
 def _options(task: Task) -> Json:
