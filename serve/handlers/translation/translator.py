@@ -3,6 +3,7 @@ loses what it must keep."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ class Translator:
             marks=tuple(whole.marks),
             context=context,
             terms=tuple(terms),
-            examples=tuple(plan.memory.nearest(whole.text, plan.behaviour.memory_examples)),
+            examples=tuple(await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)),
             domains=plan.domains,
             wrong=wrong,
         )
