@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serve.handlers.translation.languages import AUTO, Language
+from serve.handlers.translation.languages import Language
 from serve.protocol.requests import split_model
 from serve.protocol.translation import Pair
 from serve.settings.translation import Family, TranslationUserConfig
@@ -89,8 +89,7 @@ def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
 
 def _options(task: Task) -> Json:
     """``translation_options`` as Qwen-MT has them."""
-    source = "auto" if task.source.code == AUTO else task.source.name
-    options: Json = {"source_lang": source, "target_lang": task.target.name}
+    options: Json = {"source_lang": task.source.name, "target_lang": task.target.name}
     if task.terms:
         options["terms"] = [pair.model_dump() for pair in task.terms]
     if task.examples:

@@ -116,7 +116,9 @@ class Translator:
             return Done(text)
         best, usage = await self._best(whole, source, context)
         if not best.lost:
-            return Done(whole.restored(best.answer), tuple(best.faults), usage, model=best.model)
+            # An empty answer is no reason to lose the text.
+            answer = best.answer or whole.text
+            return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
 
     async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:

@@ -49,3 +49,8 @@ def text_of(prompt: str) -> str:
 def losing(request: ChatRequest, text: str) -> str:
     """A model that keeps no mark."""
     return re.sub(r"\{\d+\}", "", text).upper()
+
+
+def saying(answer: str) -> Rule:
+    """A model that says the same to everything."""
+    return lambda request, text: answer
