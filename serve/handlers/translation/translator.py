@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve.errors import UpstreamFailed
 from serve.handlers.translation import prompts
@@ -101,13 +101,22 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
+        self._asked: dict[tuple[str, Syntax, str, str], asyncio.Task[Done]] = {}
 
     async def piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
-        """The translation of ``text``, which is short enough to be asked for at once.
+        """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
+        by the first answer, at no cost: tables and catalogues repeat themselves.
 
         Raises:
             GroupQwenError: the model cannot be asked.
         """
+        key = (text, syntax, source.code, context)
+        if (same := self._asked.get(key)) is not None:
+            return replace(await same, usage=NO_TOKENS)
+        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, context))
+        return await self._asked[key]
+
+    async def _new_piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
         known = self._plan.memory.exact(text)
         if known is not None:
             return Done(known.target)
