@@ -87,6 +87,11 @@ class _Try:
         return any(fault.type == "placeholder" for fault in self.faults)
 
     @property
+    def useless(self) -> bool:
+        """Whether it is no translation at all."""
+        return any(fault.type == "untranslated" for fault in self.faults)
+
+    @property
     def weight(self) -> int:
         """How bad it is."""
         return sum(_GRAVITY[fault.type] for fault in self.faults)
@@ -125,8 +130,8 @@ class Translator:
             return Done(text)
         best, usage = await self._best(whole, source, context)
         if not best.lost:
-            # An empty answer is no reason to lose the text.
-            answer = best.answer or whole.text
+            # The source says more than an answer that is no translation of it.
+            answer = whole.text if best.useless else best.answer
             return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
 
@@ -181,9 +186,9 @@ class Translator:
             best, took = await self._best(part, source, "")
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
-            if best.lost or not best.answer:
+            if best.lost:
                 best = _Try(bare, [Fault("untranslated", bare[:120])], usage, best.model)
-            texts.append(before + best.answer + after)
+            texts.append(before + (bare if best.useless else best.answer) + after)
             found += best.faults
         return Done(whole.around(texts), tuple(found), usage, pieced=True, model=model)
 

@@ -100,6 +100,8 @@ def kinds(text: str, answer: str, target: str = "de", terms: tuple[Pair, ...] = 
         ("He is a good man.", "He is a good man indeed.", "ru", ["untranslated"]),
         ("Paris", "Paris", "fr", []),
         ("Hello there.", "", "de", ["untranslated"]),
+        ("Hello there.", "¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡ Hola", "es", ["untranslated"]),
+        ("Hello there.", "so und " * 11, "de", ["untranslated"]),
         ("Hello.", "Hallo. " * 40, "de", ["length"]),
         ("Give {a} and %s to me.", "Gib {1} und {0}.", "de", []),
         ("Give {a} and %s to me.", "Gib {0} und {0}.", "de", ["placeholder", "placeholder"]),
