@@ -46,7 +46,7 @@ def settings_of(folder: Path, **engine: Any) -> ModelSettings:
         if (content := (folder / name).read_bytes())
     ]
     weights = {"folder": folder.name, "entry": MODEL, "files": files, "sources": [{"path": str(folder)}]}
-    told = {"context": 1024, "projector": PROJECTOR, "images": 2, "image_max_tokens": 64, **engine}
+    told = {"context": 1024, "threads": 1, "projector": PROJECTOR, "images": 2, "image_max_tokens": 64, **engine}
     return ModelSettings.model_validate({"id": "seer", "handler": "llamacpp", "weights": weights, "engine": told})
 
 

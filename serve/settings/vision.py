@@ -25,7 +25,8 @@ class VisionUserConfig(Settings):
     """
 
     model: Annotated[str, Field(min_length=1)] = "auto"
-    grids: dict[str, PictureGrid] = {}
+    # Settings are strict, which would want an object here, where a config has a mapping.
+    grids: dict[str, Annotated[PictureGrid, Field(strict=False)]] = {}
     images: Annotated[int, Field(ge=1)] = 8
     pictures: PictureLimits = PictureLimits()
     max_tokens: Annotated[int, Field(ge=1)] = 2048

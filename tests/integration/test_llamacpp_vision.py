@@ -82,7 +82,7 @@ async def test_answers_are_those_of_llama_cpps_own_way_through_the_prompt(
 
 
 def _by_the_helper(folder: Path, colour: str, size: tuple[int, int], tokens: int) -> list[bytes]:
-    settings = LlamaCppEngine(context=1024, slots=1, projector=PROJECTOR, image_max_tokens=64)
+    settings = LlamaCppEngine(context=1024, slots=1, threads=1, projector=PROJECTOR, image_max_tokens=64)
     model = Model(folder / MODEL, settings)
     context, sight = Context(model, settings), Sight(folder / PROJECTOR, model, settings)
     shown = plain(colour, size)
