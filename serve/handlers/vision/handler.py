@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Scope, Send
 
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, Unavailable
 from serve.handlers.vision.annotate import annotated
 from serve.handlers.vision.answers import items_of, json_of
 from serve.handlers.vision.places import Place, places_in
@@ -93,12 +93,17 @@ class VisionHandler(TaskHandler):
         """The model that a request names, or the config, or the first that sees.
 
         Raises:
-            InvalidRequest: it does not see, or cannot point where it is to.
+            InvalidRequest: it does not see, or cannot point where it is to. Unavailable: it has not said so yet.
         """
         name = request.model or behaviour.model
         about = await self._first() if name == AUTO else await self.group.model(split_model(name)[0])
         name = about["id"] if name == AUTO else name
         can = about.get("capabilities") or {}
+        if not can:
+            raise Unavailable(
+                f"The model {name!r} sleeps or starts and has not said yet what it can do; a chat with it wakes it.",
+                retry_after=5,
+            )
         if not can.get("vision"):
             raise InvalidRequest(f"The model {name!r} cannot see pictures.", param="model")
         told = about.get("pictures")
