@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.pictures import file_of, plain, url_of
 from tests.unit.tasks.group import TaskGroup, task_group
-from tests.vllm import loaded, save_qwen3_vl, settings_of
+from tests.vllm import byte_tokenizer, loaded, save_qwen3_vl, settings_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -24,9 +24,9 @@ PHOTO = file_of(plain("red", (1000, 700)), "jpeg")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def group(qwen_thinking_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TaskGroup]:
+async def group(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TaskGroup]:
     folder: Path = tmp_path_factory.mktemp("qwen3vl") / "tiny-qwen3-vl"
-    await asyncio.to_thread(save_qwen3_vl, folder, qwen_thinking_tokenizer)
+    await asyncio.to_thread(save_qwen3_vl, folder, byte_tokenizer())
     gateway = tmp_path_factory.mktemp("gateway")
     seer = settings_of("seer", folder, images=4, context=2048)
     async with loaded(seer) as handler, task_group(gateway, "vision", handler) as found:
