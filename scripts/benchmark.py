@@ -12,7 +12,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import curate, gateway, llamacpp, vllm, wake
+from benchmarks import curate, gateway, llamacpp, translation, vllm, wake
 from benchmarks.errors import BenchmarkError
 from serve.launch.errors import LaunchError
 from serve.models import ModelSourceError
@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "curate": curate,
     "gateway": gateway,
     "llamacpp": llamacpp,
+    "translation": translation,
     "vllm": vllm,
     "wake": wake,
 }

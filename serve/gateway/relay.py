@@ -15,7 +15,7 @@ from serve.protocol.chat import JoinedChoices, usage_body
 from serve.protocol.events import Usage
 from serve.protocol.http import as_error
 from serve.protocol.sse import DONE, FrameReader, frame
-from serve.replica.answers import USAGE_COMMENT
+from serve.replica.answers import USAGE_COMMENT, USAGE_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ _PASSED = frozenset(
     {
         b"content-type",
         b"content-disposition",
+        b"x-groupqwen-violations",
         b"cache-control",
         b"x-accel-buffering",
         b"retry-after",
@@ -53,7 +54,9 @@ async def relay(send: Send, answer: Answer, headers: RawHeaders, count: Count, k
         await _relay_stream(send, answer, count, keep)
         return
     body = await answer.body()
-    if answer.status == 200 and answer.header(b"content-type") == b"application/json":
+    if answer.status == 200 and (used := answer.header(USAGE_HEADER)) is not None:
+        count(*map(int, used.split()))
+    elif answer.status == 200:
         whole = orjson.loads(body)
         usage = whole.get("usage") or {}
         count(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))

@@ -21,6 +21,8 @@ Count = Callable[[Usage], None]
 #: Begins a comment with prompt, completion and cached tokens before the end of every stream. Clients skip comments;
 #: the gateway counts by it without reading each frame.
 USAGE_COMMENT = b": usage "
+#: The prompt and completion tokens of an answer that is a file, in place of JSON.
+USAGE_HEADER = b"x-groupqwen-usage"
 
 logger = logging.getLogger(__name__)
 

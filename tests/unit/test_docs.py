@@ -31,6 +31,8 @@ from serve.settings.gateway import (
 )
 from serve.settings.model import AdapterSource, ModelSettings, ModelUserConfig
 from serve.settings.pictures import PictureLimits
+from serve.settings.task import TaskSettings
+from serve.settings.translation import TranslationUserConfig
 from serve.settings.upstream import (
     UpstreamBreaker,
     UpstreamCapabilities,
@@ -90,13 +92,15 @@ TABLES: dict[str, type[BaseModel]] = {
     "engine of llamacpp": LlamaCppEngine,
     "engine of vllm": VllmEngine,
     "picture_limits": PictureLimits,
-    "Vision: user_config": VisionUserConfig,
+    "vision: user_config": VisionUserConfig,
     "engine of e5": E5Engine,
     "engine of upstream": UpstreamEngine,
     "upstream capabilities": UpstreamCapabilities,
     "upstream timeouts": UpstreamTimeouts,
     "upstream retries": UpstreamRetries,
     "upstream breaker": UpstreamBreaker,
+    "Task: args": TaskSettings,
+    "translation: user_config": TranslationUserConfig,
 }
 
 

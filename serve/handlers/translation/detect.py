@@ -29,9 +29,11 @@ SHORT_LETTERS = 20
 _MIXED_SHARE = 0.2
 _MOST_CHARS = 2000
 _CANDIDATES = 24
-_FLOOR = 0.002
-_HIT = 1.4
-_MOST_HITS = 6.0
+_FLOOR = 0.01
+_HIT = 0.9
+#: What a part of a word says, against a whole one.
+_PART = 0.7
+_MOST_HITS = 12.0
 
 #: What the detector does not know -> labels under which such texts come out, and how far that is to be believed.
 _HIDDEN = {
@@ -149,13 +151,17 @@ def _prior(plain: str, script: str) -> dict[str, float]:
 
 
 def _hits(plain: str) -> dict[str, float]:
-    """How many words speak for each language; a word that several have speaks less for each."""
-    words = Counter(_word(word) for word in _WORD.findall(plain.casefold()))
+    """How many words, and parts of words, speak for each language."""
+    text = plain.casefold()
+    words, parts = _markers()
     found: dict[str, float] = defaultdict(float)
-    for word, count in words.items():
-        codes = _markers().get(word, ())
-        for code in codes:
-            found[code] += min(count, 2) / len(codes) ** 1.5
+    for word, count in Counter(form for one in _WORD.findall(text) for form in _forms(one)).items():
+        for code in words.get(word, ()):
+            found[code] += min(count, 2)
+    for part, codes in parts.items():
+        if part in text:
+            for code in codes:
+                found[code] += _PART
     return found
 
 
@@ -184,6 +190,12 @@ def _letters(text: str, script: str) -> int:
     return sum(map(str.isalpha, text)) * (3 if script in DENSE else 1)
 
 
+def _forms(word: str) -> tuple[str, ...]:
+    """A word as the markers write it; in Arabic also without the "and" that is written before it."""
+    bare = _word(word)
+    return (bare, bare[1:]) if bare.startswith("و") and len(bare) > 3 else (bare,)
+
+
 def _word(word: str) -> str:
     return _ARABIC_MARKS.sub("", word.replace("’", "'"))
 
@@ -196,15 +208,15 @@ def _written_in(script: str) -> tuple[str, ...]:
 
 
 @cache
-def _markers() -> dict[str, tuple[str, ...]]:
-    """Words -> the languages that they speak for. A language without a list of its own has none."""
+def _markers() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Words, and parts of words (with a tilde in the file), each with the languages that they speak for."""
     text = resources.files(__package__).joinpath("markers.tsv").read_text(encoding="utf-8")
-    found: dict[str, list[str]] = {}
+    words: dict[str, set[str]] = defaultdict(set)
+    parts: dict[str, set[str]] = defaultdict(set)
     for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
-        if row["code"] in languages():
-            for word in dict.fromkeys(_word(one.casefold()) for one in row["words"].split()):
-                found.setdefault(word, []).append(row["code"])
-    return {word: tuple(codes) for word, codes in found.items()}
+        for marker in map(str.casefold, row["words"].split()):
+            (parts[marker[1:]] if marker.startswith("~") else words[_word(marker)]).add(row["code"])
+    return words, parts
 
 
 def _labels(plain: str) -> dict[str, float]:

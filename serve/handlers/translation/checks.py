@@ -1,0 +1,99 @@
+"""What is wrong with a translation, as far as it can be told without knowing the languages."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from serve.handlers.translation.languages import Language
+from serve.handlers.translation.masks import Masked
+from serve.handlers.translation.scripts import script_counts, scripts_of
+from serve.protocol.translation import Pair
+
+Kind = Literal["placeholder", "term", "number", "untranslated", "length"]
+
+_NUMBER = re.compile(r"\d+")
+_MARK = re.compile(r"\{\d{1,3}\}")
+#: A translation may be this many times longer than its source, or shorter, before something is wrong: Chinese says
+#: in one character what takes English four.
+_LONGER, _SHORTER = 6.0, 9.0
+_SLACK = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a translation.
+
+    Attributes:
+        type: what kind of thing.
+        source: what the source has. target: what was wanted in its place, of a term.
+    """
+
+    type: Kind
+    source: str
+    target: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """As an answer reports it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def faults(masked: Masked, answer: str, terms: Sequence[Pair], source: Language, target: Language) -> list[Fault]:
+    """The faults of ``answer``, the gravest first."""
+    found = [Fault("placeholder", held) for held in masked.missing(answer)]
+    found += [Fault("placeholder", held) for held in masked.invented(answer)]
+    plain, said = _MARK.sub(" ", masked.text), _MARK.sub(" ", answer)
+    if not _is_translated(plain, said, source, target):
+        found.append(Fault("untranslated", masked.text[:120]))
+    elif not len(plain) / _SHORTER - _SLACK <= len(said) <= len(plain) * _LONGER + _SLACK:
+        found.append(Fault("length", masked.text[:120]))
+    found += [Fault("term", term.source, term.target) for term in terms if not has_term(said, term.target)]
+    lost = Counter(_numbers(plain)) - Counter(_numbers(said))
+    return found + [Fault("number", number) for number in lost]
+
+
+def terms_in(text: str, terms: Sequence[Pair]) -> list[Pair]:
+    """The terms whose source stands in ``text``, the longest of those that overlap."""
+    found: list[Pair] = []
+    taken: list[str] = []
+    for term in sorted(terms, key=lambda one: -len(one.source)):
+        if has_term(text, term.source) and not any(term.source.casefold() in other for other in taken):
+            found.append(term)
+            taken.append(term.source.casefold())
+    return found
+
+
+def has_term(text: str, term: str) -> bool:
+    """Whether ``term`` stands in ``text``, case aside; as a word of its own where its script has spaces."""
+    if term.casefold() not in text.casefold():
+        return False
+    bound = r"\b" if re.match(r"\w", term) and not script_counts(term).keys() & _DENSE else ""
+    return re.search(bound + re.escape(term.casefold()), text.casefold()) is not None
+
+
+_DENSE = {"Han", "Kana", "Thai", "Lao", "Khmer", "Myanmar"}
+
+
+def _is_translated(plain: str, said: str, source: Language, target: Language) -> bool:
+    counts = script_counts(said)
+    letters = sum(counts.values())
+    if not letters:
+        return False
+    wanted = scripts_of(target.code)
+    if target.code in ("ja", "ko"):
+        wanted |= {"Han"}
+    if not wanted & scripts_of(source.code) and sum(counts[name] for name in wanted) * 2 < letters:
+        return False
+    same = plain.split() == said.split()
+    # Names and single words are the same in many languages.
+    return not (same and len(plain.split()) > 2)
+
+
+def _numbers(text: str) -> list[str]:
+    """Runs of digits, in any script's digits; separators of thousands differ between languages and are left out."""
+    joined = re.sub(r"(?<=\d)[.,'’\u00a0\u202f ٬٫](?=\d{3}\b)", "", text)
+    return ["".join(str(unicodedata.digit(char)) for char in run) for run in _NUMBER.findall(joined)]

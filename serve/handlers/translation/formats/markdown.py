@@ -1,0 +1,91 @@
+"""Markdown: prose is found by markdown-it and located in the source, of which all else stays byte for byte."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import pairwise
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from serve.handlers.translation.document import Document, Segment, edged, merged
+from serve.handlers.translation.formats.markup import read_html
+from serve.handlers.translation.inline import readable
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_HARD_BREAK = re.compile(r"(?: {2,}|\\)\Z")
+#: A number or bullet that markdown-it leaves in a heading or a term is none of its words.
+_NUMBER = re.compile(r"\d+(?:\.\d+)*[.)]?\s+")
+
+
+def read_markdown(text: str) -> Document:
+    """Take Markdown apart."""
+    front = _FRONT_MATTER.match(text)
+    start = front.end() if front else 0
+    parts: list[str | Segment] = [text[:start]] if start else []
+    body = text[start:]
+    lines = body.split("\n")
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line) + 1)
+    end = 0
+    for token in _parser().parse(body.replace("\r", " ")):
+        if token.map is None or token.type not in ("inline", "html_block"):
+            continue
+        if token.type == "html_block":
+            first, last = offsets[token.map[0]], min(offsets[token.map[1]], len(body))
+            parts += [body[end:first], *read_html(body[first:last])]
+            end = last
+        else:
+            found, end = _prose(token, body, max(end, offsets[token.map[0]]), end)
+            parts += found
+    return merged([part for part in [*parts, body[end:]] if part != ""])
+
+
+def _prose(token: Token, body: str, at: int, end: int) -> tuple[list[str | Segment], int]:
+    """The segments of one inline token, whose lines are found in ``body`` from ``at`` on, and where they end. What
+    stands between ``end`` and them stays."""
+    places: list[tuple[int, int]] = []
+    for line in token.content.split("\n"):
+        content = line.strip(" \t")
+        if not content:
+            continue
+        found = body.find(content, at)
+        if found < 0:  # Written otherwise than it reads, as with an escaped bar in a table; it stays.
+            return [], end
+        at = found + len(content)
+        places.append((found, at))
+    parts: list[str | Segment] = []
+    while places:
+        run = [places.pop(0)]
+        while places and not _HARD_BREAK.search(body[run[-1][0] : run[-1][1]] + _after(body, run[-1][1])):
+            run.append(places.pop(0))
+        parts.append(body[end : run[0][0]])
+        parts += _run(body, run)
+        end = run[-1][1]
+    return parts, end
+
+
+def _after(body: str, end: int) -> str:
+    """The spaces that follow a line's content."""
+    return body[end : len(body) if (stop := body.find("\n", end)) < 0 else stop]
+
+
+def _run(body: str, run: list[tuple[int, int]]) -> list[str | Segment]:
+    """Lines that are one passage."""
+    joins = tuple(body[before[1] : after[0]] for before, after in pairwise(run))
+    text = " ".join(body[first:last] for first, last in run)
+    tail = found[0] if (found := _HARD_BREAK.search(text)) else ""
+    text = text.removesuffix(tail) if tail else text
+    number = match[0] if (match := _NUMBER.match(text)) else ""
+
+    def segment(inner: str) -> Segment:
+        return Segment(readable(inner, "markdown"), "markdown", joins)
+
+    return [number, *edged(text[len(number) :], segment), tail]
+
+
+@cache
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"])

@@ -1,0 +1,103 @@
+"""How models are asked to translate, by their family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from serve.handlers.translation.languages import Language
+from serve.protocol.requests import split_model
+from serve.protocol.translation import Pair
+from serve.settings.translation import Family, TranslationUserConfig
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a model is asked to do with one piece of text.
+
+    Attributes:
+        text: with marks for what is kept.
+        marks: those.
+        context: what stands before it, already said or not to be translated.
+        terms, examples: those that bear on this piece.
+        wrong: what was wrong with the answer before, in words; none at the first time.
+    """
+
+    text: str
+    source: Language
+    target: Language
+    marks: tuple[str, ...] = ()
+    context: str = ""
+    terms: tuple[Pair, ...] = ()
+    examples: tuple[Pair, ...] = ()
+    domains: str | None = None
+    wrong: tuple[str, ...] = ()
+
+
+def family_of(model: str, behaviour: TranslationUserConfig) -> Family:
+    """The family of a model: what the settings say, else what its id tells."""
+    id, _ = split_model(model)
+    if id in behaviour.families:
+        return behaviour.families[id]
+    name = id.lower()
+    return "qwen-mt" if "qwen-mt" in name else "qwen" if "qwen" in name else "chat"
+
+
+def request(family: Family, model: str, task: Task) -> Json:
+    """The body of the chat completion that asks for ``task``."""
+    if family == "qwen-mt":
+        return {"model": model, "messages": [_user(task.text)], "translation_options": _options(task)}
+    return {
+        "model": model,
+        "messages": _messages(task, examples_as_turns=family == "qwen"),
+        "temperature": 0,
+        "max_tokens": token_limit(task.text),
+        "reasoning_effort": "none",
+    }
+
+
+def token_limit(text: str) -> int:
+    """Tokens that a translation may take; scripts that a tokenizer hardly knows take three for a letter."""
+    return 64 + 3 * len(text)
+
+
+def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
+    """What is wished in a system message, and the bare text: small models translate whatever stands beside it."""
+    source, target = task.source.name, task.target.name
+    lines = [f"Translate the text from {source} to {target}. Reply with the translation only."]
+    if task.domains:
+        lines.append(f"About the text: {task.domains}")
+    if task.marks:
+        lines.append(f"Keep {', '.join(task.marks)} exactly as written, each once, where it belongs.")
+    if task.terms:
+        pairs = "; ".join(f'"{term.source}" is "{term.target}"' for term in task.terms)
+        lines.append(f"Use these words: {pairs}.")
+    if task.wrong:
+        lines.append("An earlier translation was wrong: " + " ".join(task.wrong))
+    if task.context:
+        lines.append(f'Before it stands, not to be translated: "{task.context}"')
+    if task.examples and not examples_as_turns:
+        shown = "\n".join(f"{pair.source} => {pair.target}" for pair in task.examples)
+        lines.append(f"Earlier translations of like sentences:\n{shown}")
+    turns: list[Json] = []
+    for pair in task.examples if examples_as_turns else ():
+        turns += [_user(pair.source), {"role": "assistant", "content": pair.target}]
+    return [{"role": "system", "content": "\n".join(lines)}, *turns, _user(task.text)]
+
+
+def _options(task: Task) -> Json:
+    """``translation_options`` as Qwen-MT has them."""
+    options: Json = {"source_lang": task.source.name, "target_lang": task.target.name}
+    if task.terms:
+        options["terms"] = [pair.model_dump() for pair in task.terms]
+    if task.examples:
+        options["tm_list"] = [pair.model_dump() for pair in task.examples]
+    if task.domains:
+        options["domains"] = task.domains
+    return options
+
+
+def _user(text: str) -> Json:
+    return {"role": "user", "content": text}

@@ -1,0 +1,168 @@
+"""Documents taken apart: what is translated, and that everything else stays byte for byte."""
+
+from __future__ import annotations
+
+import json
+
+import polib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.errors import InvalidRequest
+from serve.handlers.translation.document import Document, Segment
+from serve.handlers.translation.formats import format_of, read
+from serve.protocol.translation import Format
+
+MARKDOWN = """---
+title: Never translated
+---
+# Heading with `code`
+
+Wrapped *prose* goes
+on [over a line](https://a.b/c "T"), {name}.\x20\x20
+After a hard break.
+
+> A quote that
+> goes on.
+
+- one
+- [ ] two
+  1. nested
+
+| Head | Tail |
+| --- | ---: |
+| cell | `x` |
+
+```python
+print("stays")
+```
+
+<div class="x">
+<p>Inside</p>
+</div>
+
+[ref]: https://x.y
+"""
+
+
+def segments(document: Document) -> list[str]:
+    """The texts that would be translated."""
+    return [part.text for part in document if isinstance(part, Segment)]
+
+
+def rebuilt(document: Document) -> str:
+    """The document with every segment translated as itself."""
+    return "".join(part if isinstance(part, str) else part.render(part.text) for part in document)
+
+
+def test_markdown_prose_is_found_and_nothing_else() -> None:
+    assert segments(read(MARKDOWN, "markdown")) == [
+        "Heading with `code`",
+        'Wrapped *prose* goes on [over a line](https://a.b/c "T"), {name}.',
+        "After a hard break.",
+        "A quote that goes on.",
+        "one",
+        "[ ] two",
+        "nested",
+        "Head",
+        "Tail",
+        "cell",
+        "`x`",
+        "Inside",
+    ]
+
+
+def test_markdown_keeps_its_lines() -> None:
+    text = rebuilt(read(MARKDOWN, "markdown"))
+    assert len(text.splitlines()) == len(MARKDOWN.splitlines())
+    for line in ("title: Never translated", 'print("stays")', "| --- | ---: |", "[ref]: https://x.y", "  1. nested"):
+        assert f"\n{line}\n" in text
+    assert "\n> goes on." in text or "\n> that" in text
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
+def test_any_plain_text_is_rebuilt_as_it_was(text: str) -> None:
+    assert rebuilt(read(text, "text")) == text
+
+
+@given(st.lists(st.sampled_from([*MARKDOWN, "\n\n", "# ", "- ", "```\n", "> ", "<b>", "|", "é", "中"]), max_size=80))
+def test_any_markdown_keeps_its_words(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert "".join(rebuilt(read(text, "markdown")).split()) == "".join(text.split())
+
+
+@given(st.lists(st.sampled_from(["<p>", "</p>", "<b a='>'>", "</b>", "word ", "<br>", "\n", "<!-- x -->", "a < b"])))
+def test_any_html_keeps_its_tags(parts: list[str]) -> None:
+    text = "".join(parts)
+    found = "".join(part if isinstance(part, str) else part.render(part.text) for part in read(text, "html"))
+    assert "".join(found.split()) == "".join(text.split())
+
+
+def test_html_structure_code_and_attributes_stay() -> None:
+    text = (
+        '<!doctype html>\n<p class="a>b">Hello <b>big</b> caf&eacute;.<br>Next</p>'
+        '<script>var a = "no";</script><pre>no</pre><ul><li>One</li></ul>'
+    )
+    assert segments(read(text, "html")) == ["Hello <b>big</b> café.", "Next", "One"]
+    assert 'class="a>b"' in rebuilt(read(text, "html"))
+
+
+def test_json_values_are_translated_and_names_are_not() -> None:
+    raw = {"title": "My page", "id": "user_42", "icon": "fa-save", "n": 3, "list": ["Two\nlines", True, None]}
+    text = json.dumps(raw, indent=2)
+    document = read(text, "json")
+    assert segments(document) == ["My page", "Two", "lines"]
+    assert rebuilt(document) == text
+
+
+def test_json_stays_json_whatever_is_said() -> None:
+    document = read('{"a": "Say it"}', "json")
+    text = "".join(part if isinstance(part, str) else part.render('he said "no"\\ \u2028') for part in document)
+    assert json.loads(text) == {"a": 'he said "no"\\ \u2028'}
+
+
+def test_a_catalogue_gets_what_it_lacks() -> None:
+    text = (
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n#: a.py:3\n#, python-format\n'
+        'msgid "You have %d messages."\nmsgstr ""\n\nmsgid "one"\nmsgid_plural "many"\nmsgstr[0] ""\nmsgstr[1] ""\n\n'
+        '#, fuzzy\nmsgid "old"\nmsgstr "alt"\n\nmsgid "done"\nmsgstr "fertig"\n'
+    )
+    document = read(text, "po")
+    assert segments(document) == ["You have %d messages.", "one", "many", "old"]
+    found = polib.pofile("".join(one if isinstance(one, str) else one.render(one.text.upper()) for one in document))
+    assert found.find("You have %d messages.").msgstr == "YOU HAVE %D MESSAGES."
+    assert found.find("one").msgstr_plural == {0: "ONE", 1: "MANY"}
+    assert found.find("old").flags == [] and found.find("done").msgstr == "fertig"
+
+
+def test_subtitles_keep_numbers_times_tags_and_speakers() -> None:
+    text = (
+        "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}Hello there,\nmy friend.\n\n"
+        "2\n00:00:03,000 --> 00:00:04,000\n- Who?\n- <i>Me</i>.\n"
+    )
+    document = read(text, "srt")
+    assert segments(document) == ["Hello there, my friend.", "Who?", "<i>Me</i>."]
+    assert rebuilt(document) == text
+    vtt = "WEBVTT\n\nNOTE a note\n\nid1\n00:01.000 --> 00:02.000 align:start\n<v Bob>Hello.\n"
+    assert segments(read(vtt, "vtt")) == ["Hello."] and rebuilt(read(vtt, "vtt")) == vtt
+
+
+@pytest.mark.parametrize(("text", "format"), [("{", "json"), ("hello", "srt"), ("hello", "vtt"), ("nonsense", "po")])
+def test_a_document_that_is_not_what_it_claims_is_refused(text: str, format: Format) -> None:
+    with pytest.raises(InvalidRequest):
+        read(text, format)
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ("Just a sentence.", "text"),
+        ("# Title\n\nText", "markdown"),
+        ("See [it](a.md).", "markdown"),
+        ("<p>Hello</p>", "html"),
+        ("a < b and c > d", "text"),
+    ],
+)
+def test_the_format_of_a_text_is_told_by_its_looks(text: str, format: Format) -> None:
+    assert format_of(text, "auto") == format
