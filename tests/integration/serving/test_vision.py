@@ -11,7 +11,7 @@ import pytest
 
 from tests.group import BACKPRESSURE, Group, gateway
 from tests.pictures import file_of, plain, url_of
-from tests.vllm import byte_tokenizer, save_qwen3_vl, settings_of
+from tests.vllm import ENGINE, byte_tokenizer, save_qwen3_vl, settings_of
 
 ANALYZE = "/v1/vision/analyze"
 PHOTO = file_of(plain("red", (1000, 700)), "jpeg")
@@ -43,8 +43,11 @@ def application(
 
 def seer(folder: Path) -> dict[str, Any]:
     """The model's application."""
-    settings = settings_of("seer", folder, images=4, context=1024)
-    args = settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    settings = settings_of("seer", folder)
+    assert settings.weights is not None
+    weights = settings.weights.model_dump(mode="json", exclude_none=True)
+    engine = {**ENGINE, "images": 4, "context": 2048}
+    args = {"id": "seer", "handler": "vllm", "weights": weights, "engine": engine}
     return application("seer", "/m/seer", "model", args, "Model", user_config={"sampling": {"max_tokens": 48}})
 
 
