@@ -62,8 +62,7 @@ class LlamaCppHandler(Handler):
         assert self.settings.weights is not None
         began = time.monotonic()
         path = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
-        model, context, self._sight = await in_own_thread(lambda: self._open(path))
-        self._planner = Planner(model, self._engine_settings.context, self._sight)
+        model, context, self._planner, self._sight = await in_own_thread(lambda: self._open(path))
         self._model = model
         folder = model_folder(self.settings.id, None) / "adapters"
         base = base_sha256(self.settings.weights)
@@ -190,13 +189,14 @@ class LlamaCppHandler(Handler):
         finally:
             engine.cancel(stream)
 
-    def _open(self, path: Path) -> tuple[Model, Context, Sight | None]:
+    def _open(self, path: Path) -> tuple[Model, Context, Planner, Sight | None]:
         model = Model(path, self._engine_settings)
         projector = self._engine_settings.projector
         sight = Sight(path.parent / projector, model, self._engine_settings) if projector else None
+        planner = Planner(model, self._engine_settings.context, sight)
         if 0 < model.trained_context < self._engine_settings.context:
             logger.warning(
                 "the context is longer than the model was trained for",
                 extra={"model": self.settings.id, "trained": model.trained_context},
             )
-        return model, Context(model, self._engine_settings), sight
+        return model, Context(model, self._engine_settings), planner, sight

@@ -106,7 +106,6 @@ class Planner:
         tokens, placed = self._sight.prompt(text, pictures)
         if placed and placed[-1].end == len(tokens):
             raise InvalidRequest("The model's chat template ends with a picture.", param="messages")
-        self._check_room(tokens, "messages")
         return tokens, placed
 
     def _tokenize(self, text: str, param: str) -> array[int]:
@@ -121,12 +120,9 @@ class Planner:
             if self._model.bos is None:
                 raise InvalidRequest("This model cannot begin from nothing.", param=param)
             tokens.append(self._model.bos)
-        self._check_room(tokens, param)
-        return tokens
-
-    def _check_room(self, tokens: array[int], param: str) -> None:
         if len(tokens) + 1 > self._context:
             raise ContextLengthExceeded(len(tokens), self._context, param=param)
+        return tokens
 
     def _grammar(self, request: ChatRequest, tools: list[Tool], reasoning: State) -> Grammar | None:
         """What binds the output. Forced tools leave no room for another answer; tools that the model may call stand

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.errors import InvalidRequest
+from serve.errors import ContextLengthExceeded, InvalidRequest
 from serve.handlers.llamacpp.context import default_threads
 from serve.handlers.llamacpp.library import C, callback, recent_errors
 from serve.handlers.llamacpp.model import Model
@@ -123,7 +123,8 @@ class Sight:
         with the same tokens.
 
         Raises:
-            InvalidRequest: the template lost or doubled a picture, or one cannot be encoded.
+            InvalidRequest: the template lost or doubled a picture, or one cannot be prepared.
+            ContextLengthExceeded: the context has no room for them.
         """
         bitmaps = [_Bitmap(picture) for picture in pictures]
         chunks = M.mtmd_input_chunks_init()
@@ -136,13 +137,17 @@ class Sight:
                 raise InvalidRequest("The model's chat template does not place these pictures.", param="messages")
             if code:
                 raise InvalidRequest("A picture cannot be prepared for the model.", param="messages")
-            return self._read(chunks, {one.id: one for one in bitmaps})
+            # Said before anything is encoded.
+            count: int = M.mtmd_helper_get_n_tokens(chunks)
+            if count + 1 > self._settings.context:
+                raise ContextLengthExceeded(count, self._settings.context)
+            return self._read(chunks)
         finally:
             M.mtmd_input_chunks_free(chunks)
             for one in bitmaps:
                 one.free()
 
-    def _read(self, chunks: object, bitmaps: dict[bytes, _Bitmap]) -> tuple[array[int], tuple[PromptPicture, ...]]:
+    def _read(self, chunks: object) -> tuple[array[int], tuple[PromptPicture, ...]]:
         tokens = array("i")
         found: list[PromptPicture] = []
         for place in range(M.mtmd_input_chunks_size(chunks)):

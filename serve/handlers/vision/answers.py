@@ -10,7 +10,6 @@ import json
 import re
 from typing import Any
 
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 #: A comma before a closing bracket, but for those within strings, which the first branch takes.
 _LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
@@ -20,13 +19,18 @@ MAX_ITEMS = 1000
 
 
 def json_of(text: str) -> Any:  # noqa: ANN401 - whatever the model wrote
-    """The first JSON object or list in ``text``; none where there is none that is whole."""
-    text = _bare(text)
+    """The longest JSON object or list in ``text``; none where there is none that is whole."""
+    text = _without_last_commas(text)
+    longest, found, at = 0, None, 0
     for start in _starts(text, "{["):
-        found, _ = _decoded(text, start)
-        if found is not None:
-            return found
-    return None
+        if start < at:
+            continue
+        value, end = _decoded(text, start)
+        if value is not None:
+            at = end
+            if end - start > longest:
+                longest, found = end - start, value
+    return found
 
 
 def items_of(text: str) -> list[dict[str, Any]]:
@@ -35,7 +39,7 @@ def items_of(text: str) -> list[dict[str, Any]]:
     An object that holds a list of objects is taken for its wrapping. Of a list that breaks off, the entries that are
     whole are taken.
     """
-    text = _bare(text)
+    text = _without_last_commas(text)
     found: list[dict[str, Any]] = []
     at = 0
     for start in _starts(text, "{"):
@@ -50,10 +54,8 @@ def items_of(text: str) -> list[dict[str, Any]]:
     return found[:MAX_ITEMS]
 
 
-def _bare(text: str) -> str:
-    """The text inside of the first code fence, where there is one, without last commas."""
-    fenced = _FENCE.search(text)
-    return _LAST_COMMA.sub(lambda match: match[1] or "", fenced[1] if fenced else text)
+def _without_last_commas(text: str) -> str:
+    return _LAST_COMMA.sub(lambda match: match[1] or "", text)
 
 
 def _starts(text: str, marks: str) -> list[int]:
