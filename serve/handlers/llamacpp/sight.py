@@ -8,7 +8,7 @@ import secrets
 import threading
 import weakref
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,6 +150,7 @@ class Sight:
     def _read(self, chunks: object) -> tuple[array[int], tuple[PromptPicture, ...]]:
         tokens = array("i")
         found: list[PromptPicture] = []
+        pieces: Counter[bytes] = Counter()
         for place in range(M.mtmd_input_chunks_size(chunks)):
             chunk = M.mtmd_input_chunks_get(chunks, place)
             if M.mtmd_input_chunk_get_type(chunk) == M.MTMD_INPUT_CHUNK_TYPE_TEXT:
@@ -157,13 +158,16 @@ class Sight:
                 words = M.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
                 tokens.extend(words[: count.value])
             else:
-                picture = self._place(chunk, len(tokens))
+                # Projectors that cut a picture into tiles make several chunks of it, all with the picture's id.
+                whole: bytes = M.mtmd_input_chunk_get_id(chunk)
+                digest = hashlib.sha256(b"%b %d" % (whole, pieces[whole])).digest()
+                pieces[whole] += 1
+                picture = self._place(chunk, digest, len(tokens))
                 found.append(picture)
-                digest = M.mtmd_input_chunk_get_id(chunk)
                 tokens.extend(_stand_ins(digest, picture.length))
         return tokens, tuple(found)
 
-    def _place(self, chunk: object, start: int) -> PromptPicture:
+    def _place(self, chunk: object, digest: bytes, start: int) -> PromptPicture:
         length: int = M.mtmd_input_chunk_get_n_tokens(chunk)
         places = (M.mtmd_decoder_pos * length)()
         M.mtmd_helper_image_get_decoder_pos(M.mtmd_input_chunk_get_tokens_image(chunk), 0, places)
@@ -174,11 +178,11 @@ class Sight:
         if self._dimensions == 1:
             offsets[0] = np.arange(length)
         advance: int = M.mtmd_input_chunk_get_n_pos(chunk)
-        return PromptPicture(start, length, advance, offsets, self._embeddings(chunk, length))
+        return PromptPicture(start, length, advance, offsets, self._embeddings(chunk, digest, length))
 
-    def _embeddings(self, chunk: object, length: int) -> Floats:
-        """What the picture looks like to the model, encoded once for each content."""
-        key = M.mtmd_input_chunk_get_id(chunk) + b"%d" % length
+    def _embeddings(self, chunk: object, digest: bytes, length: int) -> Floats:
+        """What a piece of a picture looks like to the model, encoded once for each content."""
+        key = digest + b"%d" % length
         with self._one_at_a_time:
             if (kept := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)
@@ -230,6 +234,6 @@ class _Bitmap:
 
 
 def _stand_ins(digest: bytes, length: int) -> NDArray[np.int32]:
-    """``length`` negative numbers that repeat the 256 bits of a picture's hash, but for the sign of each word."""
-    words = np.frombuffer(bytes.fromhex(digest.decode()), np.int32) | np.int32(-(2**31))
+    """``length`` negative numbers that repeat the 256 bits of a hash, but for the sign of each word."""
+    words = np.frombuffer(digest, np.int32) | np.int32(-(2**31))
     return np.resize(words, length)
