@@ -171,6 +171,8 @@ def _dashboard_address() -> str:
     if not found:
         raise Unavailable("Ray runs without its dashboard here, which jobs are submitted to.", code="no_job_api")
     return f"http://{found}"
+
+
 def own_host(host: str) -> str:
     """The address at which this machine reaches a proxy that listens on ``host``."""
     return host if host in _LOOPBACK else "127.0.0.1"
