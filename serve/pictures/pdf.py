@@ -55,6 +55,9 @@ def _page(page: object, pixels: float) -> Image.Image:
     if not (0 < width < math.inf and 0 < height < math.inf):
         raise BadPicture("it is a PDF with a page of no size")
     scale = min(_SCALE, math.sqrt(pixels / (width * height)))
+    # PDFium rounds each side up, which makes a long strip of what is thinner than a pixel.
+    if math.ceil(width * scale) * math.ceil(height * scale) > 2 * pixels:
+        raise BadPicture("it is a PDF with a page of a shape that cannot be drawn")
     drawn: Image.Image = page.render(scale=scale).to_pil()  # type: ignore[attr-defined]
     return drawn.convert("RGB")
 

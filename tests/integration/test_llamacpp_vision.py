@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import threading
 from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,12 +15,12 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from serve.errors import ContextLengthExceeded, InvalidRequest
+from serve.errors import ContextLengthExceeded, InvalidRequest, QueueFull
 from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.handler import LlamaCppHandler
 from serve.handlers.llamacpp.library import C
 from serve.handlers.llamacpp.model import Model
-from serve.handlers.llamacpp.sight import Sight
+from serve.handlers.llamacpp.sight import NobodyWaits, Sight
 from serve.handlers.llamacpp.threads import in_own_thread
 from serve.protocol.events import Event
 from serve.settings.engines import LlamaCppEngine
@@ -167,6 +168,32 @@ async def test_one_that_leaves_while_its_picture_is_read_disturbs_nobody(handler
     await left.aclose()
     assert text(await events_of(handler, asked(picture("red")))) == expected
     assert text(await events_of(handler, asked(picture("navy", (224, 224)))))
+
+
+async def test_nothing_is_encoded_for_one_that_left(folder: Path) -> None:
+    settings = settings_of(folder).engine
+    assert isinstance(settings, LlamaCppEngine)
+    sight = Sight(folder / PROJECTOR, Model(folder / MODEL, settings), settings)
+    left = threading.Event()
+    left.set()
+    with pytest.raises(NobodyWaits):
+        sight.prompt(f"a {sight.mark} b", [plain("red", (112, 112))], left)
+    tokens, (seen,) = sight.prompt(f"a {sight.mark} b", [plain("red", (112, 112))], threading.Event())
+    assert seen.start < seen.end < len(tokens)
+
+
+async def test_more_requests_with_pictures_than_may_wait_are_refused(folder: Path) -> None:
+    one = LlamaCppHandler(settings_of(folder, slots=1).model_copy(update={"max_queued": 0}))
+    await one.load()
+    try:
+        found = await asyncio.gather(
+            *(events_of(one, asked(picture("red"))) for _ in range(2)), return_exceptions=True
+        )
+        assert isinstance(found[0], list) and text(found[0])
+        assert isinstance(found[1], QueueFull)
+        assert text(await events_of(one, asked(picture("red"))))
+    finally:
+        await one.unload()
 
 
 async def test_more_pictures_than_the_model_takes_are_refused(handler: LlamaCppHandler) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 _LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
 
+#: Levels of lists and objects in each other that are read; what is sent on may not have many more.
+_MAX_DEPTH = 64
+
 #: Entries of one answer that are read; a model that repeats itself says no more with further ones.
 MAX_ITEMS = 1000
 
@@ -64,9 +67,29 @@ def _starts(text: str, marks: str) -> list[int]:
 
 def _decoded(text: str, start: int) -> tuple[Any, int]:
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start)
+        return _plain(value), end
     except (ValueError, RecursionError):
         return None, start
+
+
+def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever the model wrote
+    """``value`` as it can be sent on: no half surrogate pairs, no numbers of more than 64 bits.
+
+    Raises:
+        ValueError: it is nested too deep.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [_plain(one, depth + 1) for one in value]
+    if isinstance(value, dict):
+        return {_plain(name, depth + 1): _plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**300 else None
+    return value
 
 
 def _unwrapped(entry: dict[str, Any]) -> list[dict[str, Any]]:
