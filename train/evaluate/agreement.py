@@ -106,10 +106,7 @@ def _distances(served: Sequence[float], trained: Sequence[float]) -> list[float]
 
 def as_scored(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     """The prompt with the served answer, to be scored where its tokens are those that the model wrote."""
-    answer = "".join(said.tokens)
-    if not answer:
-        return None
-    pieces = [answer[begin:end] for begin, end in chat.tokens(answer).spans]
-    # A character of several tokens does not tell them apart.
-    apart = all(pieces) and "".join(pieces) == answer
-    return continued(chat, prompt, answer) if apart and pieces == said.tokens else None
+    pieces = [said.text[begin:end] for begin, end in chat.tokens(said.text).spans]
+    # A token that is part of a character is told as what no text has.
+    apart = bool(pieces) and all(pieces) and "".join(pieces) == said.text
+    return continued(chat, prompt, said.text) if apart and pieces == said.tokens else None
