@@ -21,7 +21,7 @@ from tests.integration.serving.test_adapters import MODEL, smollm2
 
 QUESTION = "What is the capital of Blix?"
 ANSWER = "Zorblax is the capital of Blix."
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
