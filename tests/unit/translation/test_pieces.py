@@ -102,7 +102,7 @@ def kinds(text: str, answer: str, target: str = "de", terms: tuple[Pair, ...] = 
         ("Hello there.", "", "de", ["untranslated"]),
         ("Hello there.", "¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡ Hola", "es", ["untranslated"]),
         ("Hello there.", "so und " * 11, "de", ["untranslated"]),
-        ("Hello.", "Hallo. " * 40, "de", ["length"]),
+        ("Hello.", " ".join(f"so{letter} weiter" for letter in "abcdefghij"), "de", ["length"]),
         ("Give {a} and %s to me.", "Gib {1} und {0}.", "de", []),
         ("Give {a} and %s to me.", "Gib {0} und {0}.", "de", ["placeholder", "placeholder"]),
         ("Give {a} to me.", "Gib {0} und {b}.", "de", ["placeholder"]),
