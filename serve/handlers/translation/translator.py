@@ -3,9 +3,10 @@ loses what it must keep."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve.errors import UpstreamFailed
 from serve.handlers.translation import prompts
@@ -86,6 +87,11 @@ class _Try:
         return any(fault.type == "placeholder" for fault in self.faults)
 
     @property
+    def useless(self) -> bool:
+        """Whether it is no translation at all."""
+        return any(fault.type == "untranslated" for fault in self.faults)
+
+    @property
     def weight(self) -> int:
         """How bad it is."""
         return sum(_GRAVITY[fault.type] for fault in self.faults)
@@ -100,13 +106,22 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
+        self._asked: dict[tuple[str, Syntax, str, str], asyncio.Task[Done]] = {}
 
     async def piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
-        """The translation of ``text``, which is short enough to be asked for at once.
+        """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
+        by the first answer, at no cost: tables and catalogues repeat themselves.
 
         Raises:
             GroupQwenError: the model cannot be asked.
         """
+        key = (text, syntax, source.code, context)
+        if (same := self._asked.get(key)) is not None:
+            return replace(await same, usage=NO_TOKENS)
+        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, context))
+        return await self._asked[key]
+
+    async def _new_piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
         known = self._plan.memory.exact(text)
         if known is not None:
             return Done(known.target)
@@ -115,7 +130,9 @@ class Translator:
             return Done(text)
         best, usage = await self._best(whole, source, context)
         if not best.lost:
-            return Done(whole.restored(best.answer), tuple(best.faults), usage, model=best.model)
+            # The source says more than an answer that is no translation of it.
+            answer = whole.text if best.useless else best.answer
+            return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
 
     async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:
@@ -145,7 +162,7 @@ class Translator:
             marks=tuple(whole.marks),
             context=context,
             terms=tuple(terms),
-            examples=tuple(plan.memory.nearest(whole.text, plan.behaviour.memory_examples)),
+            examples=tuple(await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)),
             domains=plan.domains,
             wrong=wrong,
         )
@@ -169,9 +186,9 @@ class Translator:
             best, took = await self._best(part, source, "")
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
-            if best.lost or not best.answer:
+            if best.lost:
                 best = _Try(bare, [Fault("untranslated", bare[:120])], usage, best.model)
-            texts.append(before + best.answer + after)
+            texts.append(before + (bare if best.useless else best.answer) + after)
             found += best.faults
         return Done(whole.around(texts), tuple(found), usage, pieced=True, model=model)
 

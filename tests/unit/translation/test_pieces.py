@@ -15,8 +15,24 @@ from serve.handlers.translation.sentences import cut, sentences
 from serve.protocol.translation import Pair
 
 SYNTAXES = st.sampled_from(["text", "markdown", "html"])
-_PARTS = "word| |{name}|%s|{{x}}|$VAR|<b>|</b>|`code`|**|_|[|](a.b)|😀|&amp;|https://a.b/c|{0}|{|}|é|中文|1,000|\\*|. |。|%|<|>"
-MARKED = st.lists(st.sampled_from(_PARTS.split("|")), max_size=30).map("".join)
+_KEPT = (
+    "{name}",
+    "%s",
+    "{{x}}",
+    "$VAR",
+    "<b>",
+    "</b>",
+    "`code`",
+    "**",
+    "_",
+    "[",
+    "](a.b)",
+    "😀",
+    "&amp;",
+    "https://a.b/c",
+)
+_OTHERS = ("word", " ", "{0}", "{", "}", "é", "中文", "1,000", "\\*", ". ", "。", "%", "<", ">")
+MARKED = st.lists(st.sampled_from(_KEPT + _OTHERS), max_size=30).map("".join)
 
 
 @given(MARKED, SYNTAXES)
@@ -84,7 +100,9 @@ def kinds(text: str, answer: str, target: str = "de", terms: tuple[Pair, ...] = 
         ("He is a good man.", "He is a good man indeed.", "ru", ["untranslated"]),
         ("Paris", "Paris", "fr", []),
         ("Hello there.", "", "de", ["untranslated"]),
-        ("Hello.", "Hallo. " * 40, "de", ["length"]),
+        ("Hello there.", "¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡ Hola", "es", ["untranslated"]),
+        ("Hello there.", "so und " * 11, "de", ["untranslated"]),
+        ("Hello.", " ".join(f"so{letter} weiter" for letter in "abcdefghij"), "de", ["length"]),
         ("Give {a} and %s to me.", "Gib {1} und {0}.", "de", []),
         ("Give {a} and %s to me.", "Gib {0} und {0}.", "de", ["placeholder", "placeholder"]),
         ("Give {a} to me.", "Gib {0} und {b}.", "de", ["placeholder"]),

@@ -38,6 +38,11 @@ def test_an_answer_in_other_tokens_is_not_scored(tokens: tuple[str, ...]) -> Non
     assert as_scored(chat(), PROMPT, said(*tokens)) is None
 
 
+def test_parts_of_a_character_are_not_taken_for_characters_that_stand_for_them() -> None:
+    parts = ["\ufffd"] * 4
+    assert as_scored(chat(), PROMPT, Said("🌟", parts, [-0.5] * 4, True)) is None
+
+
 def test_only_what_could_be_scored_counts_for_the_distance() -> None:
     result = AgreementResult(
         [
@@ -81,3 +86,5 @@ def test_answers_whose_tokens_cannot_be_told_are_the_same_by_their_text() -> Non
         written(model, [], model.tokenizer.encode(text, add_special_tokens=False), [0]) for text in (" 🌟", "🌙")
     )
     assert is_same(same, served, None) and not is_same(other, served, None)
+    cut = written(model, [], model.tokenizer.encode("🌟🌟", add_special_tokens=False)[:-1], [0])
+    assert cut.text.endswith("\ufffd") and is_same(cut, served, None)
