@@ -86,3 +86,5 @@ def test_answers_whose_tokens_cannot_be_told_are_the_same_by_their_text() -> Non
         written(model, [], model.tokenizer.encode(text, add_special_tokens=False), [0]) for text in (" 🌟", "🌙")
     )
     assert is_same(same, served, None) and not is_same(other, served, None)
+    cut = written(model, [], model.tokenizer.encode("🌟🌟", add_special_tokens=False)[:-1], [0])
+    assert cut.text.endswith("\ufffd") and is_same(cut, served, None)
