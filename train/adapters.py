@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from typing import Any
 import orjson
 
 from serve.adapters.errors import RegistryError
-from serve.adapters.files import CONFIG, WEIGHTS
+from serve.adapters.files import CONFIG, WEIGHTS, version_in
 from serve.adapters.manifest import Base, Manifest
 from serve.adapters.promotions import Promotion, Promotions, Rules
 from serve.adapters.registry import Registry
 from serve.settings.errors import SettingsError, parsed
-from train.evaluate.report import FOLDER, REPORT, summary
+from train.evaluate.report import FOLDER, REPORT, is_of, summary
 from train.finetune.result import MADE_FOR
 from train.run_folder import ADAPTER, RunFolder, StorageError
 
@@ -39,34 +39,50 @@ def publish(
     name: str | None = None,
     *,
     registry: Registry | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    evaluation: Json | None = None,
+    replace: bool = True,
 ) -> Manifest:
     """Publish the adapter of a finished run: replicas of its model answer as ``<model>:<name>`` within 5 seconds.
 
     Args:
         name: by default the run's.
         registry: by default the environment's.
-        evaluation: a report of ``train.evaluate``; what was said in it is left out. By default the one that lies in
-            the run's folder, if there is one for this adapter.
+        evaluation: a report of ``train.evaluate`` on this adapter; what was said in it is left out. By default the
+            one that lies in the run's folder, if it is on this adapter; an empty one for none.
+        replace: it takes the place of another content that has the name.
 
     Raises:
-        SettingsError: the run has no adapter, or does not say what it was trained on.
+        SettingsError: the run has no adapter, or does not say what it was trained on; or the report is on another
+            adapter.
         StorageError: its folder cannot be read.
-        RegistryError: the adapter cannot be served, or the registry cannot be written.
+        RegistryError: the adapter cannot be served, or the registry cannot be written; or the name is taken.
     """
     origin = run.read_json(f"{ADAPTER}/{MADE_FOR}")
     if origin is None or "base" not in origin:
         raise SettingsError(f"{run.address}: has no {ADAPTER}/{MADE_FOR}; is it the folder of a finished run?")
     base = parsed(Base, origin["base"], f"{ADAPTER}/{MADE_FOR}: base")
-    report = evaluation if evaluation is not None else run.read_json(f"{FOLDER}/{REPORT}")
     with _on_disk(run) as folder:
+        version = version_in(folder)
+        if evaluation and not is_of(evaluation, base.model, version):
+            raise SettingsError(
+                f"the evaluation is on version {evaluation.get('version')} of an adapter of"
+                f" {evaluation.get('model')}; {run.address} has {version} of {base.model}"
+            )
+        report = _own_report(run, base.model, version) if evaluation is None else evaluation
         return (registry or Registry()).publish(
             base,
             name or run.name,
             folder,
             training_data=origin.get("training_data"),
-            evaluation=summary(dict(report)) if report else None,
+            evaluation=summary(report),
+            replace=replace,
         )
+
+
+def _own_report(run: RunFolder, model: str, version: str) -> Json:
+    """The report in the run's folder; an empty one where there is none, or one on what the run was before."""
+    found = run.read_json(f"{FOLDER}/{REPORT}")
+    return found if found is not None and is_of(found, model, version) else {}
 
 
 @contextmanager
@@ -137,7 +153,8 @@ def _share(text: str) -> float:
 def _publish(options: argparse.Namespace, registry: Registry) -> None:
     evaluation = _report(options.evaluation) if options.evaluation else None
     manifest = publish(RunFolder.of(options.run), options.name, registry=registry, evaluation=evaluation)
-    _tell(f"{manifest.base.model}:{manifest.name}: version {manifest.version} is published")
+    told = "" if manifest.evaluation else ", not evaluated"
+    _tell(f"{manifest.base.model}:{manifest.name}: version {manifest.version} is published{told}")
 
 
 def _canary(options: argparse.Namespace, registry: Registry) -> None:

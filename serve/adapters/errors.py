@@ -3,6 +3,7 @@
 RegistryError
 ├── AdapterMissing      nothing is published under that name
 ├── BadName             it cannot be the name of a model or of an adapter
+├── NameTaken           another content has the name
 ├── NotEarned           it may not answer who asks for the model itself
 ├── StorageFailed       the files cannot be read or written
 └── BadAdapter          what is there cannot be served
@@ -25,6 +26,10 @@ class AdapterMissing(RegistryError):
 
 class BadName(RegistryError):
     """A name that is not one of a model or of an adapter."""
+
+
+class NameTaken(RegistryError):
+    """Another content is published under the name, and it was not to be replaced."""
 
 
 class NotEarned(RegistryError):

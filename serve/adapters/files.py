@@ -85,6 +85,16 @@ def version_of(hashes: Mapping[str, str]) -> str:
     return sha256(lines.encode())[:16]
 
 
+def version_in(folder: Path) -> str:
+    """The name of the content of a PEFT folder, as the registry gives it.
+
+    Raises:
+        WrongFiles: it is no such folder.
+        StorageFailed: it cannot be read.
+    """
+    return version_of({name: sha256(read_plain(folder, name)) for name in (CONFIG, WEIGHTS)})
+
+
 def write_durably(folder: Path, name: str, content: bytes) -> None:
     """Write ``folder/name`` such that a crash leaves the old file or the new one, never half of it."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,8 @@ from serve.settings.base import Settings
 from serve.settings.model import AdapterName
 
 Share = Annotated[float, Field(ge=0, le=1)]
+#: The last requests on a replica, by which an adapter's share of failures is judged.
+WINDOW = 200
 #: Who changed what stands.
 By = Literal["operator", "loop", "errors", "feedback"]
 
@@ -51,14 +53,16 @@ class Rules(Settings):
     """When an adapter is rolled back by itself.
 
     Attributes:
-        error_share: of its last requests, failed ones; more than that, and more than without it, is too much.
+        error_share: of its last ``WINDOW`` requests, failed ones; more than that, and more than without it, is too
+            much.
         min_requests: as many have to have ended before.
         down_excess: by how much the share of thumbs down may exceed that of the model itself.
-        min_ratings: as many answers have to be rated before; as many of the model's own too, or 0 is taken for it.
+        min_ratings: as many conversations have to be rated before; as many of the model's own too, or 0 is taken for
+            it.
     """
 
     error_share: Share = 0.05
-    min_requests: Annotated[int, Field(ge=1)] = 20
+    min_requests: Annotated[int, Field(ge=1, le=WINDOW)] = 20
     down_excess: Share = 0.2
     min_ratings: Annotated[int, Field(ge=1)] = 10
 
@@ -244,6 +248,8 @@ def _require_earned(model: str, manifest: Manifest, standing: Standing) -> None:
     passed = gate_of(manifest)
     if passed is None:
         raise NotEarned(f"{model}:{manifest.name} has not been evaluated; publish it with its evaluation")
+    if manifest.evaluation.get("version") != manifest.version:
+        raise NotEarned(f"the evaluation of {model}:{manifest.name} is not of what is published now; evaluate that")
     if not passed:
         raise NotEarned(f"{model}:{manifest.name} did not pass the gate of its evaluation")
     if Pin(name=manifest.name, version=manifest.version) in standing.refused:

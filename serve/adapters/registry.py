@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from serve.adapters.errors import AdapterMissing, BadName, RegistryError, StorageFailed, WrongFiles
+from serve.adapters.errors import AdapterMissing, BadName, NameTaken, RegistryError, StorageFailed, WrongFiles
 from serve.adapters.files import CONFIG, MANIFEST, WEIGHTS, read_plain, sha256, signature, version_of, write_durably
 from serve.adapters.manifest import Base, FileRecord, Manifest, parse_manifest
 from serve.adapters.peft import parse_config, parse_weights
@@ -142,14 +142,18 @@ class Registry:
         *,
         training_data: str | None = None,
         evaluation: Mapping[str, Any] | None = None,
+        replace: bool = True,
     ) -> Manifest:
-        """Publish the PEFT folder ``source`` as the adapter ``name`` of ``base.model``; it takes the place of one
-        that has the name.
+        """Publish the PEFT folder ``source`` as the adapter ``name`` of ``base.model``.
 
         Replicas take it up by themselves. Its files are checked first and copied; the manifest is written last.
 
+        Args:
+            replace: it takes the place of another content that has the name.
+
         Raises:
             BadName: the name cannot be that of an adapter.
+            NameTaken: another content has the name.
             BadAdapter: the folder holds no adapter that can be served.
             StorageFailed: the registry cannot be written.
         """
@@ -171,6 +175,8 @@ class Registry:
             evaluation=dict(evaluation or {}),
         )
         with self._writing(folder):
+            if not replace:
+                self._require_free(manifest)
             for file, content in contents.items():
                 write_durably(folder / manifest.version, file, content)
             write_durably(folder, MANIFEST, manifest.model_dump_json(indent=2).encode())
@@ -189,6 +195,12 @@ class Registry:
         with self._writing(folder):
             (folder / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(folder)
+
+    def _require_free(self, manifest: Manifest) -> None:
+        model, name = manifest.base.model, manifest.name
+        with suppress(AdapterMissing):
+            if self.manifest(model, name).version != manifest.version:
+                raise NameTaken(f"{model}:{name} is published with another content; name this one otherwise")
 
     def _folder(self, model: str, name: str) -> Path:
         return self.model_folder(model) / _checked(_NAME, name, "adapter name")

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from statistics import fmean
 
 from serve.adapters.errors import RegistryError
 from serve.adapters.promotions import Pin, Promotions, Standing
@@ -13,6 +15,8 @@ from serve.errors import Unavailable
 from serve.store import Ratings, Store
 
 LOOK_SECONDS = 5.0
+
+ByTenant = Mapping[str, Ratings]
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +57,25 @@ class FeedbackWatch:
         for model, pin, since, standing in found:
             rules = standing.rules
             ratings = await self._store.feedback.ratings(f"{model}:{pin.name}", since)
-            if ratings.total < rules.min_ratings:
+            if _total(ratings) < rules.min_ratings:
                 continue
             own = await self._store.feedback.ratings(model)
-            usual = own.down_share if own.total >= rules.min_ratings else 0.0
-            if ratings.down_share > usual + rules.down_excess:
-                reason = f"{ratings.down} of {ratings.total} rated answers disliked, {_share(own, rules.min_ratings)}"
+            usual = _share(own) if _total(own) >= rules.min_ratings else 0.0
+            if _share(await self._without_one(ratings, model, since)) > usual + rules.down_excess:
+                reason = f"{_told(ratings)} rated conversations disliked, {_compared(own, rules.min_ratings)}"
                 logger.error(
                     "an adapter is rolled back", extra={"model": model, "adapter": pin.name, "reason": reason}
                 )
                 await asyncio.to_thread(self._promotions.roll_back, model, pin, by="feedback", reason=reason)
+
+    async def _without_one(self, ratings: ByTenant, model: str, since: datetime) -> ByTenant:
+        """The ratings without those of the tenant that dislikes most, where several use the model: nobody alone takes
+        an adapter from the others."""
+        used = await self._store.usage.totals(since=since.astimezone(UTC).date())
+        if not ratings or len(ratings.keys() | {one.key_id for one in used if one.model == model}) == 1:
+            return ratings
+        first = max(ratings, key=lambda tenant: ratings[tenant].down_share)
+        return {tenant: said for tenant, said in ratings.items() if tenant != first}
 
     def _answering(self) -> list[tuple[str, Pin, datetime, Standing]]:
         """What answers for a model, since when it is published, and what stands; on a thread."""
@@ -97,8 +110,19 @@ class FeedbackWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _share(own: Ratings, least: int) -> str:
-    """The model's own share, for the record."""
-    if own.total < least:
-        return "and too few of the model's own to compare"
-    return f"{own.down} of {own.total} of the model's own"
+def _total(ratings: ByTenant) -> int:
+    return sum(one.total for one in ratings.values())
+
+
+def _share(ratings: ByTenant) -> float:
+    """The part that was disliked, the mean over the tenants: many ratings of one weigh as much as few of another."""
+    return fmean(one.down_share for one in ratings.values()) if ratings else 0.0
+
+
+def _told(ratings: ByTenant) -> str:
+    return f"{sum(one.down for one in ratings.values())} of {_total(ratings)}"
+
+
+def _compared(own: ByTenant, least: int) -> str:
+    """The model's own part, for the record."""
+    return "and too few of the model's own to compare" if _total(own) < least else f"{_told(own)} of the model's own"

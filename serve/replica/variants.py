@@ -15,15 +15,13 @@ from collections.abc import Iterator
 from contextlib import aclosing
 
 from serve.adapters.errors import RegistryError
-from serve.adapters.promotions import Pin, Promotions, Rules, Standing
+from serve.adapters.promotions import WINDOW, Pin, Promotions, Rules, Standing
+from serve.errors import Unavailable
 from serve.handlers.base import EventStream
 from serve.protocol.http import as_error
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.replica.adapters import POLL_SECONDS, Adapters
 from serve.settings.model import ModelUserConfig
-
-#: Requests by which a variant's share of failures is judged.
-_WINDOW = 200
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class Variants:
         self._adapters = adapters
         self._behaviour = ModelUserConfig()
         self._standing = Standing()
-        self._ended: dict[Pin | None, deque[bool]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+        self._ended: dict[Pin | None, deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._fault = ""
         self._task: asyncio.Task[None] | None = None
         self._rolling: set[asyncio.Task[None]] = set()
@@ -99,13 +97,18 @@ class Variants:
             yield pin.name, pin.version, 1.0
 
     async def watched(self, events: EventStream, chosen: Pin | None) -> EventStream:
-        """``events`` as they are; how they end counts for the one that answers."""
+        """``events`` as they are; how they end counts for the one that answers.
+
+        ``Unavailable`` does not: an engine that dies or stops ends all its requests at once, whichever adapter they
+        run on.
+        """
         try:
             async with aclosing(events):
                 async for ready in events:
                     yield ready
         except Exception as raised:
-            if as_error(raised).status >= 500:
+            error = as_error(raised)
+            if error.status >= 500 and not isinstance(error, Unavailable):
                 self._ended[chosen].append(True)
                 if chosen is not None and self._fails_too_often(chosen, self._standing.rules):
                     self._roll_back(chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -14,9 +14,6 @@ from serve.store.conversations import not_found
 from serve.store.database import Database
 from serve.store.records import Feedback, Rating, Ratings
 from serve.store.tables import ConversationRow, FeedbackRow
-
-#: Ratings that a share is taken of: the latest ones.
-_RATINGS = 5000
 
 
 class FeedbackLog:
@@ -73,31 +70,33 @@ class FeedbackLog:
 
         return await self._database.read(work)
 
-    async def ratings(self, model: str, since: datetime | None = None) -> Ratings:
-        """How every tenant rated the answers of ``model``, an id or ``id:adapter``.
+    async def ratings(self, model: str, since: datetime | None = None) -> dict[str, Ratings]:
+        """How each tenant that rated something rated what ``model``, an id or ``id:adapter``, answered.
 
-        Of several ratings of an answer the latest counts; a correction without a rating is a thumb down.
+        Each conversation counts once, by its latest rating; a correction without a rating is a thumb down. Answers to
+        requests that named the adapter, or ``id:base``, do not count: who asks chooses what is rated then.
 
         Args:
             since: only ratings of this time or later; aware.
         """
         rated = or_(FeedbackRow.rating.is_not(None), FeedbackRow.correction.is_not(None))
+        asked = func.coalesce(ConversationRow.request["model"].as_string(), "")
+        latest = func.row_number().over(
+            partition_by=FeedbackRow.conversation_id, order_by=(FeedbackRow.created_at.desc(), FeedbackRow.id.desc())
+        )
         query = (
-            select(FeedbackRow.conversation_id, FeedbackRow.choice_index, FeedbackRow.rating)
+            select(FeedbackRow.tenant, FeedbackRow.rating, latest.label("place"))
             .join(ConversationRow, ConversationRow.id == FeedbackRow.conversation_id)
-            .where(ConversationRow.model == model, rated)
-            .order_by(FeedbackRow.created_at.desc(), FeedbackRow.id.desc())
-            .limit(_RATINGS)
+            .where(ConversationRow.model == model, asked.not_like("%:%"), rated)
         )
         if since is not None:
             query = query.where(FeedbackRow.created_at >= since)
+        said = query.subquery()
+        up = func.sum(case((said.c.rating == "up", 1), else_=0))
+        sums = select(said.c.tenant, up, func.count()).where(said.c.place == 1).group_by(said.c.tenant)
 
-        def work(session: Session) -> Ratings:
-            latest: dict[tuple[str, int], str] = {}
-            for conversation, choice, rating in session.execute(query):
-                latest.setdefault((conversation, choice), rating or "down")
-            said = list(latest.values())
-            return Ratings(said.count("up"), said.count("down"))
+        def work(session: Session) -> dict[str, Ratings]:
+            return {tenant: Ratings(up, total - up) for tenant, up, total in session.execute(sums)}
 
         return await self._database.read(work)
 

@@ -107,7 +107,7 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """How many answers were liked and disliked."""
+    """How many of one tenant's conversations were liked and disliked."""
 
     up: int = 0
     down: int = 0

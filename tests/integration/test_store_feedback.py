@@ -82,7 +82,7 @@ async def test_feedback_while_its_conversation_is_deleted_is_stored_or_not_found
         assert deleted is None
 
 
-async def test_the_latest_rating_of_each_answer_of_a_model_counts_whoever_gave_it(stored: Store) -> None:
+async def test_the_latest_rating_of_each_conversation_counts_for_its_tenant(stored: Store) -> None:
     def said(id: str, conversation: str, tenant: str, second: int, **fields: Any) -> Feedback:
         return Feedback(id, conversation, tenant, NOW + timedelta(seconds=second), **fields)
 
@@ -94,7 +94,15 @@ async def test_the_latest_rating_of_each_answer_of_a_model_counts_whoever_gave_i
         said("fb-5", "chatcmpl-2", "other", 5, rating="down"),
     ):
         await stored.feedback.add(one)
-    found = await stored.feedback.ratings("qwen3-8b")
-    assert (found.up, found.down, found.total, found.down_share) == (1, 2, 3, 2 / 3)
-    assert await stored.feedback.ratings("qwen3-8b", NOW + timedelta(seconds=5)) == Ratings(0, 1)
-    assert (await stored.feedback.ratings("qwen3-8b:tuned")).down_share == 0
+    assert await stored.feedback.ratings("qwen3-8b") == {"local": Ratings(0, 1), "other": Ratings(0, 1)}
+    assert await stored.feedback.ratings("qwen3-8b", NOW + timedelta(seconds=5)) == {"other": Ratings(0, 1)}
+    assert await stored.feedback.ratings("qwen3-8b:tuned") == {}
+
+
+async def test_ratings_of_answers_that_were_asked_for_by_name_do_not_count(stored: Store) -> None:
+    for model, asked in (("m:tuned", "m"), ("m:tuned", "auto"), ("m:tuned", "m:tuned"), ("m", "m:base"), ("m", "m")):
+        id = f"chatcmpl-{model}-{asked}"
+        await stored.conversations.add(Conversation(id, "local", NOW, model, {"model": asked}, [{"index": 0}]))
+        await stored.feedback.add(Feedback(f"fb-{id}", id, "local", NOW, rating="up"))
+    assert await stored.feedback.ratings("m:tuned") == {"local": Ratings(2, 0)}
+    assert await stored.feedback.ratings("m") == {"local": Ratings(1, 0)}

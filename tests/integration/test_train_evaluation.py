@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from serve.adapters.files import version_in
 from serve.adapters.manifest import Base
 from serve.adapters.registry import Registry
 from serve.models import local_path
@@ -105,7 +106,7 @@ async def serving(model: ModelSettings, folder: Path, served: Path) -> AsyncIter
 
 
 async def evaluated(base: Path, adapter: Path, settings: EvaluationSettings, url: str) -> Report:
-    evaluation = Evaluation(Subject(MODEL, "a", base, adapter), settings, Served(url), no_bar)  # type: ignore[arg-type]
+    evaluation = Evaluation(Subject(MODEL, "a", base, adapter, version_in(adapter)), settings, Served(url), no_bar)  # type: ignore[arg-type]
     return await asyncio.to_thread(evaluation.run)
 
 
@@ -122,8 +123,9 @@ async def test_what_is_served_agrees_with_what_was_trained_and_another_adapter_d
     tmp_path: Path,
 ) -> None:
     async with serving(smollm2_settings, tmp_path / "right", adapter) as url:
-        assert await asyncio.to_thread(Served(url).has, f"{MODEL}:a")
-        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:b")
+        assert await asyncio.to_thread(Served(url).has, f"{MODEL}:a", version_in(adapter))
+        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:a", "0" * 16)
+        assert not await asyncio.to_thread(Served(url).has, f"{MODEL}:b", version_in(adapter))
         report = await evaluated(smollm2_checkpoint, adapter, settings, url)
         with pytest.raises(ServedError, match="404"):
             await asyncio.to_thread(Served(url).answer, f"{MODEL}:none", [MESSAGES], 4)
@@ -209,6 +211,7 @@ def test_the_commands_take_the_folder_of_a_finished_run(
     registry = Registry(tmp_path / "registry")
     manifest = publish(RunFolder.of(str(run)), registry=registry)
     assert registry.verify(MODEL, "run-1") == manifest and manifest.evaluation["gate"]["passed"] is False
+    assert manifest.evaluation["version"] == report["version"] == manifest.version
     assert "answers" not in manifest.evaluation["tasks"][0]
 
     assert merge.main([str(run), "--format", "safetensors", "--out", str(tmp_path / "merged")]) == 0

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.dataset.formats import Chat, Encoded
-from train.evaluate.measures import continued
 from train.evaluate.served import Said, Served
-from train.evaluate.stack import Progress, Stack
+from train.evaluate.stack import Progress, Stack, Written
 
 Json = dict[str, Any]
+
+#: The least share of answers whose logprobs could be compared; of fewer the distance says nothing.
+LEAST_COMPARED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Compared:
 
     Attributes:
         trained, served: the likeliest answers of both sides.
+        same: whether they are the same: token for token where the served tokens can be told, else by their text.
         distances: of the logprobs of the served answer's tokens, in nats; none where the tokenizer writes the answer
             in other tokens than the model did.
     """
@@ -32,12 +35,8 @@ class Compared:
     question: str
     trained: str
     served: str
+    same: bool
     distances: list[float] | None
-
-    @property
-    def same(self) -> bool:
-        """Whether both say the same; half a character at the end, which the group leaves out, does not count."""
-        return self.trained.rstrip("\ufffd").strip() == self.served.rstrip("\ufffd").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,12 @@ class AgreementResult:
 
     @property
     def distance(self) -> float:
-        """Mean distance of logprobs over all tokens; not a number where no answer could be compared."""
-        distances = [one for found in self.compared for one in found.distances or ()]
-        return math.fsum(distances) / len(distances) if distances else math.nan
+        """Mean distance of logprobs over all tokens; not a number where too few answers could be compared."""
+        found = [one.distances for one in self.compared if one.distances]
+        if not found or len(found) < LEAST_COMPARED * len(self.compared):
+            return math.nan
+        distances = [one for answer in found for one in answer]
+        return math.fsum(distances) / len(distances)
 
     @property
     def tokens(self) -> int:
@@ -84,20 +86,34 @@ def compare(
     """
     prompts = [stack.chat.render(conversation, prompt=True) for conversation in conversations]
     said = served.answer(model, conversations, tokens, variables=variables, progress=progress)
-    trained = stack.answer(prompts, tokens, tuned=True, progress=progress)
+    trained = stack.write(prompts, tokens, tuned=True, progress=progress)
     asked = [as_scored(stack.chat, prompt, one) for prompt, one in zip(prompts, said, strict=True)]
     scored = iter(stack.score([one for one in asked if one is not None], tuned=True))
     return AgreementResult(
         [
             Compared(
                 conversation[-1]["content"],
-                own,
+                own.text,
                 one.text,
+                is_same(own, one, sequence),
                 None if sequence is None else _distances(one.logprobs, next(scored).logprobs),
             )
             for conversation, own, one, sequence in zip(conversations, trained, said, asked, strict=True)
         ]
     )
+
+
+def is_same(trained: Written, served: Said, scored: Encoded | None) -> bool:
+    """Whether both sides wrote the same.
+
+    Args:
+        scored: the served answer in tokens, where they can be told.
+    """
+    if scored is None:
+        # Half a character at the end is left out by the group.
+        return trained.text.rstrip("\ufffd").strip() == served.text.rstrip("\ufffd").strip()
+    said = [token for token, wanted in zip(scored.input_ids, scored.learned, strict=True) if wanted]
+    return said == trained.said
 
 
 def _distances(served: Sequence[float], trained: Sequence[float]) -> list[float]:
@@ -106,7 +122,12 @@ def _distances(served: Sequence[float], trained: Sequence[float]) -> list[float]
 
 def as_scored(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     """The prompt with the served answer, to be scored where its tokens are those that the model wrote."""
-    pieces = [said.text[begin:end] for begin, end in chat.tokens(said.text).spans]
+    answer = said.text
+    pieces = [answer[begin:end] for begin, end in chat.tokens(answer).spans]
     # A token that is part of a character is told as what no text has.
-    apart = bool(pieces) and all(pieces) and "".join(pieces) == said.text
-    return continued(chat, prompt, said.text) if apart and pieces == said.tokens else None
+    apart = bool(pieces) and all(pieces) and "".join(pieces) == answer
+    if not apart or pieces != said.tokens:
+        return None
+    before = len(chat.tokens(prompt).ids)
+    ids = chat.tokens(prompt + answer, [len(prompt)]).ids
+    return Encoded(prompt + answer, ids, [place >= before for place in range(len(ids))], 1)

@@ -10,6 +10,8 @@ import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from serve.adapters.errors import RegistryError
+from serve.adapters.files import version_in
 from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
 from train.dataset.commands import progress_bar, run_command
@@ -26,7 +28,16 @@ _EPILOG = """exit codes: 0 the gate passed it; 1 failed; 2 wrong usage; 3 evalua
 interrupted"""
 
 
-_FAILURES = (SettingsError, DataError, StorageError, TokenizerError, ServedError, ModelSourceError, ValueError)
+_FAILURES = (
+    SettingsError,
+    DataError,
+    StorageError,
+    TokenizerError,
+    ServedError,
+    ModelSourceError,
+    RegistryError,
+    ValueError,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,15 +84,29 @@ def evaluate_run(
         adapter: its name there; by default the run's.
 
     Raises:
-        SettingsError, StorageError, ModelSourceError, TokenizerError, ServedError: it cannot be done; says why.
+        SettingsError, StorageError, ModelSourceError, TokenizerError, RegistryError, ServedError: it cannot be done;
+            says why.
     """
     local = folder.local
     if local is None:
         raise SettingsError(f"{folder.address}: copy the run to a disk first, to evaluate it there")
     settings, subject = of_run(folder, local, settings, adapter)
+    if served is not None:
+        require_served(served, subject)
     report = Evaluation(subject, settings, served, _bar).run()
     write_report(local / FOLDER, report)
     return report
+
+
+def require_served(served: Served, subject: Subject) -> None:
+    """Refuse to ask a group that has something else under the adapter's name.
+
+    Raises:
+        ServedError: it has another content, or none that is ready; or it cannot be asked.
+    """
+    name = f"{subject.model}:{subject.adapter}"
+    if not served.has(name, subject.version):
+        raise ServedError(f"{name} is not ready in the group as version {subject.version}; publish the run first")
 
 
 def of_run(
@@ -90,7 +115,7 @@ def of_run(
     """The settings with what the run's recipe says of its data, and what is evaluated.
 
     Raises:
-        SettingsError, StorageError, ModelSourceError: the run has no adapter, or its base is not here.
+        SettingsError, StorageError, ModelSourceError, RegistryError: the run has no adapter, or its base is not here.
     """
     # Imports what prepares weights.
     from train.finetune.base import base_checkpoint
@@ -110,7 +135,9 @@ def of_run(
         }
     )
     base = base_checkpoint(recipe.model, progress=sys.stderr.isatty()).path
-    return anchored(settings, Path.cwd()), Subject(recipe.model.id, adapter or folder.name, base, local / ADAPTER)
+    peft = local / ADAPTER
+    subject = Subject(recipe.model.id, adapter or folder.name, base, peft, version_in(peft))
+    return anchored(settings, Path.cwd()), subject
 
 
 def _bar(title: str, total: int) -> AbstractContextManager[Progress]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from train.evaluate.agreement import AgreementResult
-from train.evaluate.measures import Loss, Retention
+from train.evaluate.measures import HeldOut, Retention
 from train.evaluate.settings import EvaluationSettings
 from train.evaluate.tasks import TaskResult
 
@@ -45,7 +45,7 @@ class Check:
 class Measured:
     """Everything that an evaluation found; none where it was not asked for."""
 
-    held_out: Loss | None
+    held_out: HeldOut | None
     retention: Retention | None
     tasks: list[TaskResult]
     agreement: AgreementResult | None
@@ -59,7 +59,7 @@ def checks(measured: Measured, settings: EvaluationSettings) -> list[Check]:
 def _checks(measured: Measured, settings: EvaluationSettings) -> Iterator[Check]:
     gate, held_out, kept, alike = settings.gate, measured.held_out, measured.retention, measured.agreement
     if gate.held_out_loss is not None:
-        yield Check("held_out_loss", held_out.ratio if held_out else None, gate.held_out_loss, "most")
+        yield Check("held_out_loss", held_out.loss.ratio if held_out else None, gate.held_out_loss, "most")
     if gate.perplexity_rise is not None:
         rise = kept.loss.perplexity_rise if kept else None
         yield Check("perplexity_rise", rise, gate.perplexity_rise, "most")

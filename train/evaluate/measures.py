@@ -37,6 +37,20 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How well the answers of held-out conversations are foreseen.
+
+    Attributes:
+        known: conversations all of whose answers were trained on, too, under other questions. They tell whether these
+            are found again, and nothing of new ones.
+    """
+
+    loss: Loss
+    conversations: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A question with the answers of both, and the one that was held out where there is one."""
 
@@ -73,17 +87,16 @@ def encoded(rows: Sequence[Row], chat: Chat, settings: EncodeSettings) -> list[E
     return found
 
 
-def continued(chat: Chat, prompt: str, answer: str) -> Encoded:
-    """A prompt in the template's text and an answer to it, whose tokens are what is scored."""
-    before = len(chat.tokens(prompt).ids)
-    ids = chat.tokens(prompt + answer, [len(prompt)]).ids
-    return Encoded(prompt + answer, ids, [place >= before for place in range(len(ids))], 1)
-
-
 def loss_of(stack: Stack, sequences: Sequence[Encoded], progress: Progress) -> Loss:
     """The loss on what is learned in the sequences, of both."""
     base, tuned = (stack.score(sequences, tuned=on, progress=progress) for on in (False, True))
     return Loss(sum(len(one.logprobs) for one in base), _mean(base), _mean(tuned))
+
+
+def known_answers(held_out: Sequence[Row], trained: Sequence[Row]) -> int:
+    """How many of the held-out conversations have only answers that training has, too, white space and case apart."""
+    known = {said for row in trained for said in _answers(row)}
+    return sum(bool(said := _answers(row)) and said <= known for row in held_out)
 
 
 def retention_of(
@@ -96,14 +109,10 @@ def retention_of(
 ) -> Retention:
     """The base's answers to the prompts, as likely as they still are, and what the tuned model says instead."""
     questions = [_prompt(stack.chat, prompt, settings) for prompt in prompts]
-    base, tuned = (stack.answer(questions, max_tokens, tuned=on, progress=progress) for on in (False, True))
-    samples = [Sample(*said) for said in zip(prompts, base, tuned, strict=True)]
-    # Without the mark of an answer's end: most of them are cut off before it.
-    answers = [
-        continued(stack.chat, question, one.base)
-        for question, one in zip(questions, samples, strict=True)
-        if one.base.strip()
-    ]
+    base, tuned = (stack.write(questions, max_tokens, tuned=on, progress=progress) for on in (False, True))
+    samples = [Sample(prompt, one.text, other.text) for prompt, one, other in zip(prompts, base, tuned, strict=True)]
+    # The base's own tokens: an end that it did not write would be as new to it as what was learned.
+    answers = [one.scored for one in base if one.text.strip()]
     loss = loss_of(stack, answers, progress)
     return Retention(loss, len(prompts), leaks_in(samples, trained), samples, len(samples) - len(answers))
 
@@ -147,6 +156,12 @@ def with_system(messages: list[dict[str, str]], prompt: str | None) -> list[dict
 
 def _prompt(chat: Chat, question: str, settings: EncodeSettings) -> str:
     return chat.render(with_system([{"role": "user", "content": question}], settings.system_prompt), prompt=True)
+
+
+def _answers(row: Row) -> set[str]:
+    """What is learned in a row."""
+    said = (one.content or "" for one in row.messages if one.role == "assistant" and one.weight != 0)
+    return {" ".join(text.split()).casefold() for text in said}
 
 
 def _mean(scored: Sequence[Scored]) -> float:

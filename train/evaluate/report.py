@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from serve.adapters.files import write_durably
 from train.evaluate.gate import Check, Measured
 from train.evaluate.measures import Loss, Sample
+from train.evaluate.settings import GateSettings
 from train.evaluate.tasks import Answered, TaskResult
 
 Json = dict[str, Any]
@@ -33,20 +34,25 @@ class Report:
     """One evaluation.
 
     Attributes:
-        model: the id under which the base is served. adapter: what was evaluated.
+        model: the id under which the base is served. adapter: what was evaluated. version: its content.
+        served: whether the group that serves it was asked.
+        gate: what it had to reach.
         samples: held-out questions with all answers.
     """
 
     model: str
     adapter: str
+    version: str
+    served: bool
     measured: Measured
+    gate: GateSettings
     checks: list[Check]
     samples: list[Sample]
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
+        """Whether every check passed, and there was one."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
     def body(self) -> Json:
         """The report as JSON knows it, with all that was said."""
@@ -55,14 +61,26 @@ class Report:
             "format": 1,
             "model": self.model,
             "adapter": self.adapter,
+            "version": self.version,
+            "served": self.served,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "gate": {"passed": self.passed, "checks": [_check(one) for one in self.checks]},
-            "held_out": measured.held_out and _loss(measured.held_out),
+            "gate": {
+                "passed": self.passed,
+                "bounds": self.gate.model_dump(),
+                "checks": [_check(one) for one in self.checks],
+            },
+            "held_out": self._held_out(),
             "general": self._general(),
             "tasks": [_task(one) for one in measured.tasks],
             "agreement": self._agreement(),
             "samples": [_sample(one) for one in self.samples],
         }
+
+    def _held_out(self) -> Json | None:
+        found = self.measured.held_out
+        if found is None:
+            return None
+        return {"conversations": found.conversations, "known_answers": found.known, **_loss(found.loss)}
 
     def _general(self) -> Json | None:
         found = self.measured.retention
@@ -92,6 +110,11 @@ class Report:
                 for one in found.compared
             ],
         }
+
+
+def is_of(body: Json, model: str, version: str) -> bool:
+    """Whether a report is about this content of an adapter of this model."""
+    return (body.get("model"), body.get("version")) == (model, version)
 
 
 def summary(body: Json) -> Json:
@@ -152,8 +175,9 @@ def _task(result: TaskResult) -> Json:
         "name": result.task.name,
         "kind": result.task.kind,
         "questions": len(result.answered),
-        "base": result.base,
-        "tuned": result.tuned,
+        "unjudged": result.unjudged,
+        "base": _number(result.base),
+        "tuned": _number(result.tuned),
         "answers": [_answered(one) for one in result.answered],
     }
 

@@ -15,10 +15,11 @@ from train.evaluate.agreement import AgreementResult, compare
 from train.evaluate.data import prompts_of, questions_of, rows_of
 from train.evaluate.gate import Measured, checks
 from train.evaluate.measures import (
-    Loss,
+    HeldOut,
     Retention,
     Sample,
     encoded,
+    known_answers,
     loss_of,
     prompts_for,
     retention_of,
@@ -43,12 +44,14 @@ class Subject:
     Attributes:
         model: the id under which the base is served. adapter: its name in the registry, if it is published.
         base: the folder of the checkpoint. folder: the PEFT folder.
+        version: of the content of the PEFT folder.
     """
 
     model: str
     adapter: str
     base: Path
     folder: Path
+    version: str
 
 
 class Evaluation:
@@ -90,14 +93,25 @@ class Evaluation:
         self._stack = Stack(self._subject.base, self._subject.folder, self._chat, self._settings.batch_size)
         measured = Measured(self._loss(), self._retention(), self._tasks(), self._agreement())
         found = checks(measured, self._settings)
-        return Report(self._subject.model, self._subject.adapter, measured, found, self._samples())
+        subject, gate = self._subject, self._settings.gate
+        return Report(
+            subject.model,
+            subject.adapter,
+            subject.version,
+            self._served is not None,
+            measured,
+            gate,
+            found,
+            self._samples(),
+        )
 
-    def _loss(self) -> Loss | None:
+    def _loss(self) -> HeldOut | None:
         sequences = encoded(self._held_out, self._chat, self._encode)
         if not sequences:
             return None
         with self._bar("held-out loss", 2 * len(sequences)) as progress:
-            return loss_of(self._stack, sequences, progress)
+            loss = loss_of(self._stack, sequences, progress)
+        return HeldOut(loss, len(self._held_out), known_answers(self._held_out, self._trained))
 
     def _retention(self) -> Retention | None:
         general = self._settings.general

@@ -57,9 +57,13 @@ class Served:
         max_tokens: int,
         *,
         variables: Json | None = None,
+        thinking: bool = True,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[Said]:
         """The likeliest answer of ``model`` to each conversation.
+
+        Args:
+            thinking: leave it to the model whether it reasons first; else it is asked not to.
 
         Raises:
             ServedError: an answer does not come; says why.
@@ -75,6 +79,8 @@ class Served:
             }
             if variables:
                 body["chat_template_kwargs"] = variables
+            if not thinking:
+                body["reasoning_effort"] = "none"
             said = _said(self._post(body))
             progress(1)
             return said
@@ -82,17 +88,20 @@ class Served:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="asking") as threads:
             return list(threads.map(ask, conversations))
 
-    def has(self, model: str) -> bool:
-        """Whether the group lists ``model``, an id or ``id:adapter``, as ready.
+    def has(self, adapter: str, version: str) -> bool:
+        """Whether the group lists ``adapter``, an ``id:adapter``, as ready and with this content.
 
         Raises:
             ServedError: it cannot be asked.
         """
         try:
-            answer = requests.get(f"{self._url}/v1/models/{model}", headers=self._headers, timeout=30)
+            answer = requests.get(f"{self._url}/v1/models/{adapter}", headers=self._headers, timeout=30)
         except requests.RequestException as failure:
             raise ServedError(f"{self._url} does not answer: {type(failure).__name__}") from failure
-        return answer.status_code == 200 and answer.json().get("state") == "ready"
+        if answer.status_code != 200:
+            return False
+        found = answer.json()
+        return (found.get("state"), found.get("version")) == ("ready", version)
 
     def _post(self, body: Json) -> Json:
         try:

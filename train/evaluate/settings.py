@@ -71,7 +71,8 @@ class GateSettings(Settings):
     """What an adapter must reach to answer for its model; none leaves a bound out.
 
     Attributes:
-        held_out_loss: loss on the held-out conversations over that of the base.
+        held_out_loss: loss on the held-out conversations over that of the base. Of 1 or more an adapter passes that
+            changes nothing.
         perplexity_rise: by how much the perplexity of the base's own answers to general prompts may rise.
         leaks: general answers that may name what only the training data names.
         task_drop: by how much the share of right answers of a task may fall below the base's.
@@ -80,7 +81,7 @@ class GateSettings(Settings):
             quantized otherwise than those trained on need more of it.
     """
 
-    held_out_loss: Annotated[float, Field(gt=0)] | None = 1.0
+    held_out_loss: Annotated[float, Field(gt=0)] | None = 0.98
     perplexity_rise: Annotated[float, Field(ge=0)] | None = 0.1
     leaks: Annotated[int, Field(ge=0)] | None = 0
     task_drop: Share | None = 0.02

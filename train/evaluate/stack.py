@@ -24,6 +24,34 @@ class Scored:
     logprobs: list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer that a model has written.
+
+    Attributes:
+        prompt: the tokens that it was given.
+        ids: those that it wrote; the last one is the end of the answer where the model ended it, and none is where
+            the answer was cut off.
+        ended: whether the model ended it.
+    """
+
+    prompt: list[int]
+    ids: list[int]
+    text: str
+    ended: bool
+
+    @property
+    def said(self) -> list[int]:
+        """The tokens of the text."""
+        return self.ids[:-1] if self.ended else self.ids
+
+    @property
+    def scored(self) -> Encoded:
+        """To be scored on exactly what the model wrote."""
+        learned = [False] * len(self.prompt) + [True] * len(self.ids)
+        return Encoded(self.text, self.prompt + self.ids, learned, 1)
+
+
 class Stack:
     """A base with an adapter over it, which is switched off for the base's own numbers.
 
@@ -72,12 +100,23 @@ class Stack:
         progress: Progress = lambda count: None,
     ) -> list[str]:
         """The likeliest answer to each prompt, which is text that the template made."""
+        return [one.text for one in self.write(prompts, max_tokens, tuned=tuned, progress=progress)]
+
+    def write(
+        self,
+        prompts: Sequence[str],
+        max_tokens: int,
+        *,
+        tuned: bool,
+        progress: Progress = lambda count: None,
+    ) -> list[Written]:
+        """The likeliest answer to each prompt, with its tokens."""
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-        found: dict[int, str] = {}
+        found: dict[int, Written] = {}
         with self._as(tuned):
             for numbers in _batches(order, self._batch):
-                texts = self._answers([prompts[number] for number in numbers], max_tokens)
-                found.update(zip(numbers, texts, strict=True))
+                answers = self._answers([prompts[number] for number in numbers], max_tokens)
+                found.update(zip(numbers, answers, strict=True))
                 progress(len(numbers))
         return [found[number] for number in range(len(prompts))]
 
@@ -104,7 +143,7 @@ class Stack:
             found.append(Scored(spread.gather(1, wanted[1:][places][:, None]).flatten().tolist()))
         return found
 
-    def _answers(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+    def _answers(self, prompts: Sequence[str], max_tokens: int) -> list[Written]:
         import torch
 
         encoded = [self.chat.tokens(prompt).ids for prompt in prompts]
@@ -122,17 +161,21 @@ class Stack:
             pad_token_id=ends[0],
             eos_token_id=ends,
         )
-        texts = []
-        for row in made[:, longest:].tolist():
-            stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-            texts.append(str(self.chat.tokenizer.decode(row[:stop], skip_special_tokens=True)))
-        return texts
+        rows = made[:, longest:].tolist()
+        return [written(self.chat, prompt, row, ends) for prompt, row in zip(encoded, rows, strict=True)]
 
     def _ends(self) -> list[int]:
         """The tokens that end an answer: the tokenizer's, and those that the checkpoint states."""
         stated = getattr(self._model.generation_config, "eos_token_id", None)
         more = stated if isinstance(stated, list) else [stated]
         return list(dict.fromkeys(one for one in (self.chat.tokenizer.eos_token_id, *more) if one is not None))
+
+
+def written(chat: Chat, prompt: list[int], row: Sequence[int], ends: Sequence[int]) -> Written:
+    """The answer in a row of generated tokens, behind whose end there is only padding."""
+    stop = next((place for place, token in enumerate(row) if token in ends), len(row))
+    text = str(chat.tokenizer.decode(row[:stop], skip_special_tokens=True))
+    return Written(prompt, list(row[: stop + 1]), text, stop < len(row))
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ Json = dict[str, Any]
 #: Answers of the base or of the tuned model to conversations.
 Answer = Callable[[Sequence[Sequence[Json]], int, bool], list[str]]
 
-_JUDGE_TOKENS = 8
+#: Room for a judge that reasons although it is asked not to.
+_JUDGE_TOKENS = 1024
+#: The least share of questions on which both answers were judged; of fewer the shares say nothing.
+LEAST_JUDGED = 0.9
+_FIRST_WORD = re.compile(r"[^\W\d_]+")
+#: Of models whose handler does not part it from the answer; it may be cut off.
+_REASONING = re.compile(r"^\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
 
 
@@ -26,19 +33,20 @@ class Answered:
     """One question with both answers.
 
     Attributes:
-        base_right, tuned_right: whether they are.
+        base_right, tuned_right: whether they are; none where the judge says neither yes nor no.
     """
 
     question: Question
     base: str
     tuned: str
-    base_right: bool
-    tuned_right: bool
+    base_right: bool | None
+    tuned_right: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a task went."""
+    """How a task went. Shares are of the questions on which both answers were judged, and not a number where these
+    are too few."""
 
     task: Task
     answered: list[Answered]
@@ -46,12 +54,26 @@ class TaskResult:
     @property
     def base(self) -> float:
         """The share that the base got right."""
-        return sum(one.base_right for one in self.answered) / len(self.answered)
+        return self._share([one.base_right is True for one in self._judged])
 
     @property
     def tuned(self) -> float:
         """The share that the tuned model got right."""
-        return sum(one.tuned_right for one in self.answered) / len(self.answered)
+        return self._share([one.tuned_right is True for one in self._judged])
+
+    @property
+    def unjudged(self) -> int:
+        """How many questions count for nothing."""
+        return len(self.answered) - len(self._judged)
+
+    @property
+    def _judged(self) -> list[Answered]:
+        return [one for one in self.answered if one.base_right is not None and one.tuned_right is not None]
+
+    def _share(self, right: Sequence[bool]) -> float:
+        if not right or len(right) < LEAST_JUDGED * len(self.answered):
+            return math.nan
+        return sum(right) / len(right)
 
 
 def run_task(task: Task, questions: Sequence[Question], answer: Answer, served: Served | None) -> TaskResult:
@@ -65,6 +87,7 @@ def run_task(task: Task, questions: Sequence[Question], answer: Answer, served: 
     """
     conversations = [one.messages for one in questions]
     said = [answer(conversations, task.max_tokens, tuned) for tuned in (False, True)]
+    right: list[list[bool | None]]
     if task.kind == "judge":
         assert served is not None and task.judge is not None
         right = [_judged(questions, answers, task.judge, served) for answers in said]
@@ -105,14 +128,19 @@ def _fits(text: str, schema: Json) -> bool:
     return bool(validator_for(schema)(schema).is_valid(value))
 
 
-def _judged(questions: Sequence[Question], texts: Sequence[str], judge: str, served: Served) -> list[bool]:
-    """What the judge says of each text: an answer that begins with yes is a yes, anything else is none."""
+def _judged(questions: Sequence[Question], texts: Sequence[str], judge: str, served: Served) -> list[bool | None]:
+    """What the judge says of each text."""
     asked = [
         [{"role": "user", "content": _JUDGE.format(question=one.messages[-1]["content"], right=one.right, text=text)}]
         for one, text in zip(questions, texts, strict=True)
     ]
-    said = served.answer(judge, asked, _JUDGE_TOKENS)
-    return [one.text.strip().casefold().startswith("yes") for one in said]
+    return [verdict(one.text) for one in served.answer(judge, asked, _JUDGE_TOKENS, thinking=False)]
+
+
+def verdict(text: str) -> bool | None:
+    """A judge's yes or no by the first word of its answer; none where it is neither."""
+    found = _FIRST_WORD.search(_REASONING.sub("", text))
+    return None if found is None else {"yes": True, "no": False}.get(found[0].casefold())
 
 
 _JUDGE = """Question: {question}

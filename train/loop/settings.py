@@ -15,18 +15,21 @@ from train.dataset.exports.group import FeedbackFilter
 
 Text = Annotated[str, Field(min_length=1)]
 
+#: As ``collect.tenant``: every tenant.
+EVERYBODY = "everybody"
+
 
 class Collect(Settings):
     """Which stored conversations are learned from.
 
     Attributes:
         feedback: as ``scripts/export_chat_history.py --feedback`` has it.
-        tenant: whose; none for everybody's.
+        tenant: whose: the id of an API key, ``local`` for what was asked without one, or ``EVERYBODY``.
         min_new: as many answers must be new since the last run, else there is nothing to learn.
     """
 
     feedback: FeedbackFilter = "good"
-    tenant: str | None = None
+    tenant: Text
     min_new: Annotated[int, Field(ge=1)] = 50
 
 
@@ -72,8 +75,8 @@ class LoopSettings(Settings):
     curate: Text
     recipe: Text
     evaluation: Text
+    collect: Collect
     changes: list[Text] = []
-    collect: Collect = Collect()
     serving: Serving = Serving()
     canary: CanaryStep = CanaryStep()
 

@@ -23,19 +23,21 @@ class Round(Settings):
 
     Attributes:
         number: from 1.
+        mark: eight hex digits by chance.
         begun: when.
         done: what each finished step found, by its name.
     """
 
     number: Annotated[int, Field(ge=1)]
+    mark: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     begun: AwareDatetime
     done: dict[StepName, Json] = {}
 
     @property
     def name(self) -> str:
         """Of its folder, its training run and its adapter: a new one each time, since a name that was promoted stands
-        for one content."""
-        return f"loop-{self.number:04}"
+        for one content. The number alone comes again where a folder is lost, or two loops are for one model."""
+        return f"loop-{self.number:04}-{self.mark}"
 
     def with_step(self, step: StepName, found: Json) -> Round:
         """The round with one more step finished."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from train.dataset.exports.registry import Readers
 from train.dataset.exports.report import Report
 from train.dataset.exports.run import write_rows
 from train.dataset.exports.store import read_store
+from train.dataset.formats.prepared import MANIFEST
 from train.dataset.rows import Row, content_digest
 from train.evaluate.served import Served
-from train.loop.settings import LoopSettings
+from train.loop.settings import EVERYBODY, LoopSettings
 from train.loop.state import Round, State, StepName
-from train.run_folder import RESULT, RunFolder
+from train.run_folder import DATA, RESULT, RunFolder
 
 Json = dict[str, Any]
 Tell = Callable[[str], None]
@@ -43,7 +45,7 @@ class LoopFailed(Exception):
 
 
 class NothingToLearn(Exception):
-    """Too little is new; the message says how much."""
+    """Too little is new, or nothing of it is fit to be learned; the message says so. The round is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,14 @@ def collect(work: Work) -> Json:
     work.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     report = Report()
     reading = Reading(readers=Readers("groupqwen", Group(collecting.feedback)))
-    stored = read_store(Environment.read().database_url, reading, tenant=collecting.tenant)
+    tenant = None if collecting.tenant == EVERYBODY else collecting.tenant
+    stored = read_store(Environment.read().database_url, reading, tenant=tenant)
     with whole_file(path) as file:
         write_rows(_of_model(stored, work.settings.model), file, report)
     rows = _digests(path)
     known = _digests(Path(work.settings.folder) / work.before.name / ROWS) if work.before else set()
     new = len(rows - known)
     if new < collecting.min_new:
-        shutil.rmtree(work.folder)
         raise NothingToLearn(
             f"nothing to learn from: {new} new answers with feedback since the last run,"
             f" collect.min_new is {collecting.min_new}"
@@ -108,17 +110,18 @@ def curate(work: Work) -> Json:
     """The conversations as a curated set.
 
     Raises:
-        LoopFailed: curation failed.
+        NothingToLearn: it left nothing to train on.
+        LoopFailed: it failed.
     """
     from train.dataset.curate import command
 
     target = work.folder / SET
     code = command.main([str(work.folder / ROWS), "--recipe", work.settings.curate, "--out", str(target)])
-    if code not in (0, 3):
+    if code not in (0, 3, command.NOTHING_LEFT):
         raise LoopFailed(f"curation ended with exit code {code}")
     train, validation = _file(target, "train"), _file(target, "validation")
-    if train is None:
-        raise LoopFailed("curation left nothing to train on")
+    if code == command.NOTHING_LEFT or train is None:
+        raise NothingToLearn("nothing to learn from: curation left nothing to train on")
     return {"train": str(train), "validation": None if validation is None else str(validation)}
 
 
@@ -138,7 +141,10 @@ def tune(work: Work) -> Json:
     code = command.main(arguments)
     result = work.run.read_json(RESULT)
     if code or result is None or result.get("state") != "succeeded":
-        raise LoopFailed(f"the training ended with exit code {code}; its events are in {work.run.address}")
+        raise LoopFailed(
+            f"the training ended with exit code {code}; its events are in {work.run.address}. The same command tries"
+            " it again, --abandon gives the round up"
+        )
     return {"run": work.run.address}
 
 
@@ -147,11 +153,12 @@ def publish_adapter(work: Work) -> Json:
 
     Raises:
         LoopFailed: the group does not have it in time.
+        NameTaken: another content has the name.
     """
-    manifest = publish(work.run, evaluation={})
+    manifest = publish(work.run, evaluation={}, replace=False)
     model = f"{manifest.base.model}:{manifest.name}"
     deadline = time.monotonic() + work.settings.serving.wait
-    while not work.served.has(model):
+    while not work.served.has(model, manifest.version):
         if time.monotonic() > deadline:
             raise LoopFailed(f"{model} is not ready at {work.settings.serving.url}; GET /v1/models says why")
         time.sleep(_POLL_SECONDS)
@@ -174,7 +181,7 @@ def evaluate(work: Work) -> Json:
 
 def decide(work: Work) -> Json:
     """The evaluation into the registry, and a part of the requests for an adapter that passed."""
-    manifest = publish(work.run)
+    manifest = publish(work.run, replace=False)
     promotions, settings = Promotions(Registry()), work.settings.canary
     model, name = manifest.base.model, manifest.name
     why_not = ""
@@ -203,12 +210,22 @@ ACTIONS: dict[StepName, Callable[[Work], Json]] = {
 }
 
 
-def next_round(state: State) -> Round:
-    """The round that is under way, or a new one."""
-    if state.current is not None:
-        return state.current
-    number = state.finished.number + 1 if state.finished else 1
-    return Round(number=number, begun=datetime.now(UTC))
+def next_round(settings: LoopSettings, state: State, tell: Tell) -> Work:
+    """The round that is under way, or a new one.
+
+    Where training has no data of its own yet, it is collected and curated anew: so what could not be learned from, or
+    not by the recipe as it was, keeps nobody from learning what was said since.
+    """
+    if state.current is None:
+        number = state.finished.number + 1 if state.finished else 1
+        begun = Round(number=number, mark=secrets.token_hex(4), begun=datetime.now(UTC))
+        return Work(settings, begun, state.finished, tell)
+    work = Work(settings, state.current, state.finished, tell)
+    if "tune" in work.round.done or work.run.read(f"{DATA}/{MANIFEST}") is not None:
+        return work
+    if work.run.local is not None:
+        shutil.rmtree(work.run.local, ignore_errors=True)
+    return replace(work, round=work.round.model_copy(update={"done": {}}))
 
 
 def _of_model(events: Iterator[Event], model: str) -> Iterator[Event]:

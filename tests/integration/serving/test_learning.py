@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from tests.group import ROOT, Group, Json, gateway
 from tests.integration.serving.test_adapters import MODEL, smollm2
 from tests.integration.serving.test_vllm_serving import model as vllm_model
 from train.events import read_events
-from train.loop.state import read_state
+from train.loop.state import Round, State, read_state, write_state
 from train.run_folder import RunFolder
 
 SYSTEM = "You are a helpful assistant."
-ADAPTER = f"{MODEL}:loop-0001"
+#: The round, begun by the test so that its name is known.
+ROUND = Round(number=1, mark="0a1b2c3d", begun=datetime(2026, 1, 1, tzinfo=UTC))
+ADAPTER = f"{MODEL}:{ROUND.name}"
 QUESTIONS = [fact.held_out for fact in FACTS]
 
 #: Against the recipe that ships: what makes it fit into a test. The prompts for replay are its first ones.
@@ -85,6 +88,8 @@ def write_loop(folder: Path, group: Group) -> Path:
     config["serving"] = {"url": group.url}
     config["canary"] = {"weight": 0.5}
     config["changes"] = [*CHANGES, f"data.replay.prompts={replay}"]
+    (folder / "loop").mkdir()
+    write_state(folder / "loop", State(current=ROUND))
     path = folder / "loop.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
@@ -135,7 +140,7 @@ async def test_what_people_corrected_is_learned_served_everywhere_and_nothing_th
     await correct(group)
 
     config = write_loop(tmp_path, group)
-    run = RunFolder(str(tmp_path / "loop" / "runs"), "loop-0001")
+    run = RunFolder(str(tmp_path / "loop" / "runs"), ROUND.name)
     step = await asyncio.to_thread(kill_half_way, begin(group, config), run, group)
     again = begin(group, config)
     code = await asyncio.to_thread(again.wait, 600)
@@ -170,9 +175,9 @@ async def test_what_people_corrected_is_learned_served_everywhere_and_nothing_th
     assert state.finished is not None and state.finished.number == 1 and state.current is None
 
     vllm = vllm_model()
-    own = [{"name": "loop-0001", "path": str(run.local / "adapter")}]
+    own = [{"name": ROUND.name, "path": str(run.local / "adapter")}]
     vllm["deployments"][0]["user_config"]["adapters"] = own
     vllm["args"]["engine"] = {**vllm["args"]["engine"], "adapters": 1, "max_lora_rank": 32}
     await asyncio.to_thread(group.deploy, gateway(timeouts={"replica_wait": 60}), vllm, seconds=180)
-    assert right(await ask(group, f"{vllm['name']}:loop-0001", QUESTIONS)) >= 19
+    assert right(await ask(group, f"{vllm['name']}:{ROUND.name}", QUESTIONS)) >= 19
     await asyncio.to_thread(group.deploy, gateway())

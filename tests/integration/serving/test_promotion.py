@@ -77,5 +77,5 @@ async def test_a_promoted_adapter_soon_answers_everywhere_and_is_taken_back_when
         assert (await asyncio.to_thread(group.client.post, "/v1/feedback", json=said)).status_code == 200
     await until(lambda: all_by(MODEL), "the model itself answers again")
     history = await asyncio.to_thread(promotions, group, "history", MODEL)
-    assert "\tfeedback\t8 of 8 rated answers disliked" in history
+    assert "\tfeedback\t8 of 8 rated conversations disliked" in history
     assert group.replicas(MODEL) == replicas

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.adapters.errors import AdapterMissing, BadManifest, BadName, NotEarned
-from serve.adapters.files import PROMOTIONS
+from serve.adapters.files import PROMOTIONS, version_in
 from serve.adapters.manifest import Base
 from serve.adapters.promotions import Pin, Promotions, Rules, Standing
 from serve.adapters.registry import Registry
@@ -30,7 +30,8 @@ class Published:
     def publish(self, name: str, seed: int = 0, evaluation: Mapping[str, Any] = PASSED) -> Pin:
         weights = tensors({"model.layers.0.self_attn.q_proj": (8, 8)}, seed=seed)
         source = save(self._folder / f"source-{seed}", weights)
-        manifest = self.registry.publish(Base(model="m"), name, source, evaluation=evaluation)
+        report = {"version": version_in(source), **evaluation}
+        manifest = self.registry.publish(Base(model="m"), name, source, evaluation=report)
         return Pin(name=name, version=manifest.version)
 
     def standing(self) -> Standing:
@@ -64,7 +65,13 @@ def test_a_canary_that_passed_the_gate_is_promoted_and_both_are_recorded(publish
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "why"), [({}, "has not been evaluated"), ({"gate": {"passed": False}}, "did not pass the gate")]
+    ("evaluation", "why"),
+    [
+        ({}, "has not been evaluated"),
+        ({"gate": {"passed": False}}, "did not pass the gate"),
+        ({**PASSED, "version": "0" * 16}, "is not of what is published now"),
+        ({**PASSED, "version": None}, "is not of what is published now"),
+    ],
 )
 def test_what_did_not_pass_the_gate_needs_a_reason(
     published: Published, evaluation: dict[str, Any], why: str

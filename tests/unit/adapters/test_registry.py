@@ -10,7 +10,15 @@ from threading import Thread
 
 import pytest
 
-from serve.adapters.errors import AdapterMissing, BadConfig, BadManifest, BadName, StorageFailed, WrongFiles
+from serve.adapters.errors import (
+    AdapterMissing,
+    BadConfig,
+    BadManifest,
+    BadName,
+    NameTaken,
+    StorageFailed,
+    WrongFiles,
+)
 from serve.adapters.files import CONFIG, MANIFEST, WEIGHTS
 from serve.adapters.manifest import Base
 from serve.adapters.registry import Registry
@@ -44,6 +52,16 @@ def test_a_published_adapter_is_listed_with_what_is_known_of_it(registry: Regist
     assert found.manifest == made == registry.verify("m", "a")
     assert (made.rank, made.alpha, made.base, made.evaluation) == (4, 8.0, BASE, {"loss": 1.5})
     assert (registry.folder(made) / WEIGHTS).read_bytes() == (source / WEIGHTS).read_bytes()
+
+
+def test_a_name_can_be_taken_only_where_it_is_free_or_has_the_same_content(
+    registry: Registry, source: Path, tmp_path: Path
+) -> None:
+    made = registry.publish(BASE, "a", source, replace=False)
+    assert registry.publish(BASE, "a", source, replace=False, evaluation={"loss": 1.5}).version == made.version
+    with pytest.raises(NameTaken, match="m:a is published with another content"):
+        registry.publish(BASE, "a", adapter(tmp_path / "other", 1), replace=False)
+    assert registry.verify("m", "a").version == made.version
 
 
 def test_a_new_content_takes_the_place_of_the_old_and_the_old_stays_for_who_reads_it(

@@ -12,7 +12,7 @@ from serve.adapters.manifest import Base
 from serve.adapters.promotions import Pin, Promotions, Rules
 from serve.adapters.registry import Registry
 from serve.gateway.feedback_watch import FeedbackWatch
-from serve.store import Conversation, Feedback, Store
+from serve.store import Conversation, Feedback, Store, UsageRecord
 from tests.peft import save, tensors
 from tests.unit.gateway.group import CHAT, group, opened
 from tests.unit.replica.adapters import Taking, kept
@@ -34,15 +34,27 @@ class Watched:
         self.pin = Pin(name="a", version=registry.publish(Base(model="m"), "a", source).version)
         self._number = 0
 
-    async def rate(self, model: str, ups: int, downs: int, at: datetime | None = None) -> None:
-        """Store answers of a model with a rating each."""
+    async def rate(
+        self,
+        model: str,
+        ups: int,
+        downs: int,
+        at: datetime | None = None,
+        *,
+        tenant: str = "local",
+        asked: str = "m",
+        ratings: int = 1,
+    ) -> None:
+        """Store answers of a model, each rated as often as wanted."""
         at = at or datetime.now(UTC)
         for rating in ["up"] * ups + ["down"] * downs:
             self._number += 1
             id = f"chatcmpl-{self._number}"
-            answer = Conversation(id, "local", at, model, {}, [{"index": 0, "message": {}}])
-            await self.store.conversations.add(answer)
-            await self.store.feedback.add(Feedback(f"fb-{id}", id, "local", at, rating=rating))  # type: ignore[arg-type]
+            choices = [{"index": index, "message": {}} for index in range(ratings)]
+            await self.store.conversations.add(Conversation(id, tenant, at, model, {"model": asked}, choices))
+            for index in range(ratings):
+                said = Feedback(f"fb-{id}-{index}", id, tenant, at, index, rating=rating)  # type: ignore[arg-type]
+                await self.store.feedback.add(said)
 
     async def rolled_back(self) -> bool:
         await self.watch.look()
@@ -64,7 +76,7 @@ async def test_a_canary_that_is_disliked_more_than_the_model_is_rolled_back(watc
     assert await watched.rolled_back()
     last = watched.promotions.history("m")[-1]
     assert (last.action, last.by) == ("rollback", "feedback")
-    assert last.reason == "3 of 5 rated answers disliked, 2 of 10 of the model's own"
+    assert last.reason == "3 of 5 rated conversations disliked, 2 of 10 of the model's own"
     await watched.watch.look()
     assert len(watched.promotions.history("m")) == 2
 
@@ -90,6 +102,37 @@ async def test_a_promoted_adapter_is_watched_too(watched: Watched) -> None:
     await watched.rate("m:a", 0, 4)
     assert await watched.rolled_back()
     assert watched.promotions.standing("m").default is None
+
+
+async def test_each_conversation_counts_once(watched: Watched) -> None:
+    await watched.rate("m:a", 0, 2, ratings=5)
+    assert not await watched.rolled_back()
+
+
+async def test_answers_that_were_asked_for_by_name_do_not_count(watched: Watched) -> None:
+    await watched.rate("m:a", 0, 10, asked="m:a")
+    assert not await watched.rolled_back()
+
+
+async def test_one_tenant_alone_takes_nothing_from_the_others(watched: Watched) -> None:
+    await watched.rate("m:a", 0, 100, tenant="key-1")
+    await watched.rate("m:a", 1, 0, tenant="key-2")
+    assert not await watched.rolled_back()
+    await watched.rate("m:a", 0, 1, tenant="key-2")
+    assert await watched.rolled_back()
+
+
+async def test_others_that_rate_nothing_are_known_by_their_use(watched: Watched) -> None:
+    await watched.rate("m:a", 0, 10, tenant="key-1")
+    await watched.store.usage.add([UsageRecord(key, "m", datetime.now(UTC), 1, 1) for key in ("key-1", "key-2")])
+    assert not await watched.rolled_back()
+
+
+async def test_a_tenant_that_is_alone_rolls_back(watched: Watched) -> None:
+    used = [("key-1", "m"), ("key-2", "another")]
+    await watched.store.usage.add([UsageRecord(key, model, datetime.now(UTC), 1, 1) for key, model in used])
+    await watched.rate("m:a", 0, 10, tenant="key-1")
+    assert await watched.rolled_back()
 
 
 async def test_one_that_only_a_config_names_is_watched_once_it_has_answered(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 import pytest_asyncio
 
 from serve.adapters.promotions import Promotions
-from serve.errors import InternalError, InvalidRequest
+from serve.errors import GroupQwenError, InternalError, InvalidRequest, ModelLost, Unavailable
 from serve.protocol.events import Delta
+from serve.protocol.requests import ChatRequest
+from serve.protocol.validation import parse_request
 from serve.replica import adapters as adapters_module
 from serve.replica import variants as module
 from serve.replica.variants import Variants
@@ -184,11 +186,17 @@ async def test_a_canary_that_fails_too_often_is_rolled_back_and_others_do_not_wa
         assert await served.who() == "m"
 
 
-async def test_what_a_client_does_wrong_rolls_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [InvalidRequest("no"), ModelLost("m"), Unavailable("The model 'm' has stopped.")], ids=repr
+)
+async def test_what_a_client_does_wrong_and_an_engine_that_dies_roll_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: GroupQwenError
+) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    async with serving(tmp_path, FailsOn(InvalidRequest("no"))) as served:
+    async with serving(tmp_path, FailsOn(error)) as served:
         await served.publish("a")
         served.configure(default_adapter="a")
         for _ in range(60):
-            assert (await served.ask()).status_code == 400
+            assert (await served.ask()).status_code == error.status
         assert served.promotions.history("m") == []
+        assert served.variants.choose(parse_request(ChatRequest, HELLO)) is not None

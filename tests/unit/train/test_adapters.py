@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
+from serve.adapters.files import version_in
 from serve.adapters.promotions import Promotions
 from serve.adapters.registry import Registry
 from tests.peft import save, tensors
 from train import adapters
 
-REPORT = {"gate": {"passed": True, "checks": []}, "samples": [{"question": "a private question"}]}
+REPORT = {"model": "m", "gate": {"passed": True, "checks": [{}]}, "samples": [{"question": "a private question"}]}
 
 
 def finished(folder: Path, *, report: Any = REPORT, seed: int = 0) -> Path:
-    """A folder as a finished run leaves it."""
+    """A folder as a finished run leaves it, with a report on its adapter."""
     save(folder / "adapter", tensors({"model.layers.0.self_attn.q_proj": (8, 8)}, seed=seed))
     origin = {"base": {"model": "m", "weights_sha256": ["a" * 64]}, "training_data": "f" * 64}
     (folder / "adapter" / "groupqwen.json").write_text(json.dumps(origin), encoding="utf-8")
     if report is not None:
         (folder / "evaluation").mkdir()
+        report = {"version": version_in(folder / "adapter"), **report}
         (folder / "evaluation" / "evaluation.json").write_text(json.dumps(report), encoding="utf-8")
     return folder
 
@@ -50,7 +52,32 @@ def test_a_run_is_published_with_what_it_was_made_of_and_without_what_was_said(r
     assert code == 0 and out.startswith("m:run-1: version ")
     manifest = run.registry.verify("m", "run-1")
     assert (manifest.base.weights_sha256, manifest.training_data) == (["a" * 64], "f" * 64)
-    assert manifest.evaluation == {"gate": {"passed": True, "checks": []}}
+    assert manifest.evaluation == {
+        "model": "m",
+        "version": manifest.version,
+        "gate": {"passed": True, "checks": [{}]},
+    }
+
+
+@pytest.mark.parametrize("other", [{"version": "0" * 16}, {"model": "m2"}])
+def test_a_report_on_something_else_is_refused_and_an_old_one_does_not_count(
+    run: Commands, tmp_path: Path, other: dict[str, str]
+) -> None:
+    mine = finished(tmp_path / "run-1", report={**REPORT, **other})
+    code, _, error = run("publish", str(mine), "--evaluation", str(mine / "evaluation" / "evaluation.json"))
+    assert code == 1 and "error: the evaluation is on version" in error
+    assert run.registry.models() == []
+    # Published to be evaluated anew, as after a run that was trained on.
+    code, out, _ = run("publish", str(mine))
+    assert code == 0 and out.endswith("is published, not evaluated\n")
+    assert run.registry.manifest("m", "run-1").evaluation == {}
+    assert "has not been evaluated" in run("promote", "m", "run-1")[2]
+
+
+def test_another_runs_report_does_not_promote_this_one(run: Commands, tmp_path: Path) -> None:
+    good, mine = finished(tmp_path / "good"), finished(tmp_path / "mine", report=None, seed=1)
+    assert run("publish", str(mine), "--evaluation", str(good / "evaluation" / "evaluation.json"))[0] == 1
+    assert run("publish", str(good), "--evaluation", str(good / "evaluation" / "evaluation.json"))[0] == 0
 
 
 def test_an_adapter_goes_from_canary_to_default_and_back(run: Commands, tmp_path: Path) -> None:
@@ -85,6 +112,7 @@ def test_what_the_gate_did_not_pass_needs_a_reason(run: Commands, tmp_path: Path
         (["publish", "nowhere"], "is it the folder of a finished run?"),
         (["promote", "m", "none"], "no adapter 'none' is published"),
         (["canary", "../m", "a", "--weight", "1"], "cannot be the model id"),
+        (["promote", "m", "a", "--min-requests", "201"], "min_requests: "),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(run: Commands, arguments: list[str], said: str) -> None:

@@ -1,7 +1,7 @@
 """``scripts/curate_dataset.py``: chats to a curated, split, documented set.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but faults of the input were skipped, 130 interrupted. After 1
-and 130 the set of an earlier run is as it was, and the next run goes on where this one was.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but faults of the input were skipped, 4 no row was left, 130
+interrupted. After 1, 4 and 130 the set of an earlier run is as it was, and the next run goes on where this one was.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from train.dataset.exports import files_of
 from train.dataset.parallel import WorkersFailed, ray_for
 from train.dataset.personal import NamesUnavailable
 
+#: The exit code where the steps leave no row.
+NOTHING_LEFT = 4
+
 DEFAULT_RECIPE = str(Path(__file__).resolve().parents[3] / "configs" / "curate" / "default.yaml")
 
 _DESCRIPTION = """Chats to a curated, split, documented set.
 
 Reads rows (what scripts/export_chat_history.py writes) and everything that it reads. A recipe says what is done."""
 
-_EPILOG = """exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but faults of the input were skipped; 130
-interrupted. After 1 and 130 the set of an earlier run is as it was, and the same command goes on where this
-one was."""
+_EPILOG = """exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but faults of the input were skipped; 4 no row
+was left; 130 interrupted. After 1, 4 and 130 the set of an earlier run is as it was, and the same command goes on
+where this one was."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         _parser(),
         argv,
         _work,
-        failures=(SettingsError, LeakFound, NothingLeft, NamesUnavailable, WorkersFailed),
+        failures=(SettingsError, LeakFound, NamesUnavailable, WorkersFailed),
         interrupted="interrupted; the same command goes on from here",
     )
 
@@ -88,6 +91,9 @@ def _work(options: argparse.Namespace) -> int:
         return _run(options)
     except InputFault as fault:
         raise CommandFailed(f"{fault}\nnothing was written, because of --strict") from None
+    except NothingLeft as nothing:
+        sys.stderr.write(f"error: {nothing}\n")
+        return NOTHING_LEFT
 
 
 def _steps() -> str:

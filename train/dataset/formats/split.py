@@ -7,6 +7,7 @@ move nobody.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
@@ -22,6 +23,8 @@ Weight = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 #: What the JSON of a report can hold.
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
+_WORD = re.compile(r"\w+")
+
 
 class SplitSettings(Settings):
     """How rows are shared out.
@@ -29,12 +32,15 @@ class SplitSettings(Settings):
     Attributes:
         train, validation, test: weights; what counts is their ratio. No rows go where the weight is 0.
         seed: another seed shares out otherwise.
+        by: what stays together. ``conversation``: the branches of one, by its id. ``question``: all that begins with
+            the same question, case and marks apart, as the turns of a chat do that are stored one by one.
     """
 
     train: Weight = 0.95
     validation: Weight = 0.05
     test: Weight = 0.0
     seed: Seed = 0
+    by: Literal["conversation", "question"] = "conversation"
 
     @model_validator(mode="after")
     def _trains_on_something(self) -> SplitSettings:
@@ -71,10 +77,23 @@ def group_of(row: Row, clusters: Mapping[str, str] | None = None) -> str:
     return clusters.get(row.id) or clusters.get(own) or own
 
 
+def question_of(row: Row) -> str:
+    """The words of the first question, which stand for all conversations that begin with it; an id where there is
+    none."""
+    asked = next((message.content for message in row.messages if message.role == "user" and message.content), None)
+    if asked is None:
+        return group_of(row)
+    return "question\n" + (" ".join(_WORD.findall(asked.casefold())) or asked)
+
+
 def placed(row: Row, settings: SplitSettings, clusters: Mapping[str, str] | None = None) -> SplitName | None:
     """Where a row goes; none for what was made by augmentation of a row that is kept apart.
 
-    What a model wrote is nothing to judge by, and in the training it would tell of what is.
+    What a model wrote is nothing to judge by, and in the training it would tell of what is. By question, where the
+    question of the original is not known, all of it is dropped.
     """
+    augmented = row.provenance.augmented is not None
+    if settings.by == "question":
+        return None if augmented else split_of(question_of(row), settings)
     split = split_of(group_of(row, clusters), settings)
-    return None if row.provenance.augmented is not None and split != "train" else split
+    return None if augmented and split != "train" else split

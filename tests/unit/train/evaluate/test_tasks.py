@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from train.evaluate.data import Question, names_in, prompts_of, questions_of
 from train.evaluate.measures import Sample, leaks_in
 from train.evaluate.served import Said, Served
 from train.evaluate.settings import Task, load_settings
-from train.evaluate.tasks import is_right, run_task
+from train.evaluate.tasks import Answered, TaskResult, is_right, run_task, verdict
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
 
@@ -62,8 +63,8 @@ def test_both_are_asked_the_same_and_each_gets_its_share(tmp_path: Path) -> None
 class Judge(Served):
     """Says yes to what is marked as right."""
 
-    def answer(self, model: str, conversations: Any, max_tokens: int, **_: Any) -> list[Said]:
-        assert model == "wise"
+    def answer(self, model: str, conversations: Any, max_tokens: int, **asked: Any) -> list[Said]:
+        assert model == "wise" and max_tokens > 100 and asked == {"thinking": False}
         texts = [one[-1]["content"] for one in conversations]
         return [Said(" Yes." if "Answer to judge: right" in text else "No", [], [], True) for text in texts]
 
@@ -79,6 +80,53 @@ def test_a_judge_is_asked_of_both_and_only_a_yes_is_one(tmp_path: Path) -> None:
         Judge("http://127.0.0.1:1"),
     )
     assert (result.base, result.tuned) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("yes", True),
+        (" **Yes**, it does.", True),
+        ("No.", False),
+        ("Nobody can say", None),
+        ("Let me think about what the", None),
+        ("<think>Yes? No? Well", None),
+        ("<think>Yes? No, yes.</think>\n\nno", False),
+        ("", None),
+    ],
+)
+def test_a_verdict_is_yes_or_no_and_anything_else_is_none(text: str, expected: bool | None) -> None:
+    assert verdict(text) is expected
+
+
+def test_what_the_judge_does_not_judge_counts_for_neither_and_not_for_much() -> None:
+    def result(*right: tuple[bool | None, bool | None]) -> TaskResult:
+        question = Question([], "", "")
+        return TaskResult(task("judge", judge="wise"), [Answered(question, "", "", *one) for one in right])
+
+    most = result(*[(True, False)] * 9, (None, True))
+    assert (most.base, most.tuned, most.unjudged) == (1.0, 0.0, 1)
+    few = result((True, True), (None, True))
+    assert math.isnan(few.base) and math.isnan(few.tuned)
+    assert math.isnan(result((None, None)).tuned)
+
+
+class Noting(Served):
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.sent.append(body)
+        return {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}
+
+
+def test_only_who_shall_not_think_is_asked_not_to() -> None:
+    served = Noting()
+    served.answer("m", [[]], 4)
+    served.answer("m", [[]], 4, thinking=False)
+    assert [one.get("reasoning_effort") for one in served.sent] == [None, "none"]
 
 
 @pytest.mark.parametrize(

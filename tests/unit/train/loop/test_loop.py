@@ -11,11 +11,13 @@ import pytest
 import yaml
 
 from serve.store import Conversation, Feedback, Store
+from tests.unit.train.dataset.curate.samples import write_recipe
 from train.dataset.rows import Row
 from train.loop import command
 from train.loop.settings import load_settings
 from train.loop.state import STEPS, Round, State, read_state, write_state
-from train.loop.steps import ACTIONS, ROWS, LoopFailed
+from train.loop.steps import ACTIONS, ROWS, LoopFailed, curate
+from train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[4]
 
@@ -27,44 +29,50 @@ class Loop:
         self.folder = folder
         self._capsys = capsys
         self.done: list[str] = []
-        self.failing = ""
+        self.failing: dict[str, Exception] = {}
 
     def step(self, name: str) -> Any:
         def carry_out(work: Any) -> dict[str, Any]:
-            if name == self.failing:
-                raise LoopFailed(f"{name} failed")
+            if name in self.failing:
+                raise self.failing[name]
             self.done.append(name)
             return {"passed": True}
 
         return carry_out
 
-    async def answer(self, *questions: str, model: str = "m", rating: str | None = "up") -> None:
+    async def answer(
+        self, *questions: str, model: str = "m", rating: str | None = "up", tenant: str = "local"
+    ) -> None:
         async with Store(f"sqlite:///{self.folder / 'groupqwen.db'}") as store:
             for question in questions:
                 id = f"chatcmpl-{model}-{question}".replace(" ", "-")
                 now = datetime.now(UTC)
                 choice = {"index": 0, "message": {"role": "assistant", "content": f"It is {question}."}}
                 asked = {"messages": [{"role": "user", "content": question}]}
-                await store.conversations.add(Conversation(id, "local", now, model, asked, [choice]))
+                await store.conversations.add(Conversation(id, tenant, now, model, asked, [choice]))
                 if rating is not None:
-                    await store.feedback.add(Feedback(f"fb-{id}", id, "local", now, rating=rating))  # type: ignore[arg-type]
+                    await store.feedback.add(Feedback(f"fb-{id}", id, tenant, now, rating=rating))  # type: ignore[arg-type]
 
-    def run(self, min_new: int = 2) -> tuple[int, str, str]:
+    def run(self, *options: str, **collect: Any) -> tuple[int, str, str]:
         config = {
             "model": "m",
             "folder": "loop",
-            "curate": "c",
+            "curate": "c.yaml",
             "recipe": "r",
             "evaluation": "e",
-            "collect": {"min_new": min_new},
+            "collect": {"tenant": "local", "min_new": 2, **collect},
         }
         (self.folder / "loop.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        code = command.main(["--config", str(self.folder / "loop.yaml")])
+        code = command.main(["--config", str(self.folder / "loop.yaml"), *options])
         said = self._capsys.readouterr()
         return code, said.out, said.err
 
+    def rounds(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "loop").glob("loop-*"))
+
     def rows(self, number: int) -> list[str]:
-        lines = (self.folder / "loop" / f"loop-{number:04}" / ROWS).read_bytes().splitlines()
+        [name] = [name for name in self.rounds() if name.startswith(f"loop-{number:04}-")]
+        lines = (self.folder / "loop" / name / ROWS).read_bytes().splitlines()
         return [Row.from_json(line).messages[0].content or "" for line in lines]
 
 
@@ -83,7 +91,7 @@ def test_without_feedback_there_is_nothing_to_learn_and_that_is_no_failure(loop:
     code, out, error = loop.run()
     assert (code, error) == (0, "")
     assert "nothing to learn from: 0 new answers with feedback" in out
-    assert loop.done == [] and not (loop.folder / "loop" / "loop-0001").exists()
+    assert loop.done == [] and loop.rounds() == []
 
 
 def test_liked_answers_of_the_model_and_of_its_adapters_are_learned_and_no_others(loop: Loop) -> None:
@@ -124,16 +132,81 @@ def test_feedback_on_an_old_answer_is_new(loop: Loop) -> None:
 
 def test_a_round_that_failed_goes_on_with_the_step_that_it_was_at(loop: Loop) -> None:
     asyncio.run(loop.answer("a", "b"))
-    loop.failing = "tune"
+    loop.failing = {"publish": LoopFailed("publish failed")}
     code, _, error = loop.run()
-    assert (code, error) == (1, "error: tune failed\n") and loop.done == ["curate"]
+    assert (code, error) == (1, "error: publish failed\n") and loop.done == ["curate", "tune"]
     state = read_state(loop.folder / "loop")
-    assert state.current is not None and list(state.current.done) == ["collect", "curate"]
-    loop.failing = ""
+    assert state.current is not None and list(state.current.done) == ["collect", "curate", "tune"]
+    loop.failing = {}
     asyncio.run(loop.answer("later"))
     assert loop.run()[0] == 0
     assert loop.done == list(STEPS[1:])
     assert sorted(loop.rows(1)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_training_has_not_begun_with_is_collected_anew(loop: Loop, begun: bool) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    loop.failing = {"tune": LoopFailed("tune failed")}
+    assert loop.run()[0] == 1
+    [name] = loop.rounds()
+    run = RunFolder(str(loop.folder / "loop" / "runs"), name)
+    run.make()
+    run.write("config.yaml", b"refused")
+    if begun:
+        run.write_json("data/manifest.json", {})
+    loop.failing = {}
+    asyncio.run(loop.answer("later"))
+    assert loop.run()[0] == 0
+    assert loop.rounds() == [name]
+    assert sorted(loop.rows(1)) == (["a", "b"] if begun else ["a", "b", "later"])
+    assert (run.read("config.yaml") is not None) == begun
+
+
+def test_a_round_of_which_curation_leaves_nothing_is_given_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACTIONS, "curate", curate)
+    recipe = loop.folder / "c.yaml"
+    write_recipe(recipe, {"step": "length", "chars_min": 9999})
+    asyncio.run(loop.answer("a", "b"))
+    code, out, _ = loop.run()
+    assert code == 0 and "curation left nothing to train on" in out and loop.done == []
+    assert loop.rounds() == [] and read_state(loop.folder / "loop") == State()
+    write_recipe(recipe, {"step": "branch"}, split={"train": 1, "validation": 0, "test": 0})
+    asyncio.run(loop.answer("c"))
+    assert loop.run()[0] == 0
+    assert len(loop.rows(1)) == 3 and loop.done == list(STEPS[2:])
+
+
+def test_a_round_can_be_given_up(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    loop.failing = {"evaluate": LoopFailed("it cannot succeed")}
+    assert loop.run()[0] == 1
+    [name] = loop.rounds()
+    code, out, _ = loop.run("--abandon")
+    assert code == 0 and f"{name} is given up" in out and loop.rounds() == []
+    assert "no round is under way" in loop.run("--abandon")[1]
+    loop.failing = {}
+    assert loop.run()[0] == 0
+    assert loop.rounds() != [name]
+
+
+def test_a_loop_that_begins_anew_takes_no_name_that_was_there(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    assert loop.run()[0] == 0
+    (loop.folder / "loop" / "state.json").rename(loop.folder / "moved-away.json")
+    assert loop.run()[0] == 0
+    first, second = loop.rounds()
+    assert first != second and loop.done == 2 * list(STEPS[1:])
+
+
+def test_only_the_named_tenant_teaches_unless_everybody_does(loop: Loop) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    asyncio.run(loop.answer("c", tenant="key-1"))
+    assert loop.run("--abandon", tenant=None)[0] == 1
+    assert loop.run()[0] == 0
+    assert sorted(loop.rows(1)) == ["a", "b"]
+    assert loop.run(tenant="everybody", min_new=1)[0] == 0
+    assert sorted(loop.rows(2)) == ["a", "b", "c"]
 
 
 def test_two_runs_of_one_loop_do_not_work_at_once(loop: Loop) -> None:
@@ -155,9 +228,8 @@ def test_a_file_that_is_no_state_is_said_and_kept(loop: Loop) -> None:
 
 def test_the_state_comes_back_as_it_was(tmp_path: Path) -> None:
     begun = datetime.now(UTC)
-    state = State(
-        finished=Round(number=1, begun=begun), current=Round(number=2, begun=begun).with_step("tune", {"a": 1})
-    )
+    current = Round(number=2, mark="0" * 8, begun=begun).with_step("tune", {"a": 1})
+    state = State(finished=Round(number=1, mark="f" * 8, begun=begun), current=current)
     write_state(tmp_path, state)
     assert read_state(tmp_path) == state
 

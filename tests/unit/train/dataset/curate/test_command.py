@@ -132,7 +132,7 @@ def test_after_a_kill_the_next_run_puts_the_old_set_back_even_if_it_fails(
     for name in ("manifest.json", "report.json"):
         (out / name).rename(old / name)
     nothing = write_rows(tmp_path / "nothing.jsonl", [])
-    assert main([nothing, "--recipe", recipe, "--out", str(out)]) == 1
+    assert main([nothing, "--recipe", recipe, "--out", str(out)]) == 4
     assert (out / "manifest.json").read_bytes() == manifest
     assert (out / "report.json").exists()
     assert not old.exists()

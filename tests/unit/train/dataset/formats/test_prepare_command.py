@@ -73,7 +73,7 @@ def test_options_become_settings(
         "system_prompt": "Hi.",
         "variables": {"enable_thinking": False},
     }
-    assert made["split"] == {"train": 3.0, "validation": 0.0, "test": 1.0, "seed": 7}
+    assert made["split"] == {"train": 3.0, "validation": 0.0, "test": 1.0, "seed": 7, "by": "conversation"}
     assert (made["pack"], made["files"], made["tokenizer"]["name"]) == (False, "jsonl", "small")
 
 

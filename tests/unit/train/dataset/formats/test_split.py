@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.unit.train.dataset.formats.rows import chat
-from train.dataset.formats import SplitSettings, group_of, placed, split_of
+from tests.unit.train.dataset.formats.rows import answer, chat, row, user
+from train.dataset.curate import load_recipe
+from train.dataset.formats import SPLITS, SplitSettings, group_of, placed, split_of
+from train.dataset.formats.split import question_of
 
 THIRDS = SplitSettings(train=1, validation=1, test=1)
 
@@ -71,3 +74,35 @@ def test_the_copy_of_a_branch_stays_with_its_conversation() -> None:
 def test_weights_that_make_no_sense_are_refused(weights: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SplitSettings.model_validate(weights)
+
+
+BY_QUESTION = THIRDS.model_copy(update={"by": "question"})
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_by_question_the_turns_of_a_chat_that_are_stored_one_by_one_stay_together(number: int) -> None:
+    asked = [user(f"Where is land {number}?"), answer("In the north.")]
+    first = row(*asked, id="groupqwen:1")
+    later = row({"role": "system", "content": "Be kind."}, *asked, user("How far?"), answer("Far."), id="groupqwen:2")
+    again = row(user(f"where is  LAND {number}"), answer("I do not know."), id="groupqwen:3")
+    assert len({placed(one, BY_QUESTION) for one in (first, later, again)}) == 1
+
+
+def test_by_question_other_questions_go_their_own_ways() -> None:
+    emoji, other = row(user("🙂?"), answer("a")), row(user("🙁?"), answer("a"))
+    assert question_of(emoji) != question_of(other)
+    places = Counter(placed(row(user(f"Where is land {n}?"), answer("Here.")), BY_QUESTION) for n in range(300))
+    assert all(80 < places[name] < 120 for name in SPLITS)
+    # The same id, as that of a conversation, is no reason.
+    assert {placed(row(user(f"{n}?"), answer("a"), id="openai:1"), BY_QUESTION) for n in range(20)} == set(SPLITS)
+
+
+def test_by_question_what_a_model_wrote_is_dropped_since_its_question_may_be_another() -> None:
+    made = {"kind": "paraphrase", "model": "m", "of": "openai:1"}
+    copies = [row(user(f"{n}?"), answer("a"), provenance={"augmented": made}) for n in range(12)]
+    assert {placed(copy, BY_QUESTION) for copy in copies} == {None}
+
+
+def test_the_loop_that_ships_splits_by_question() -> None:
+    root = Path(__file__).parents[5]
+    assert load_recipe(str(root / "configs" / "curate" / "loop.yaml")).recipe.split.by == "question"
