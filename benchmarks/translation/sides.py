@@ -29,7 +29,7 @@ async def plainly(client: httpx.AsyncClient, model: str, text: str, target: str,
     body = {"model": model, "messages": [{"role": "user", "content": f"{wish}\n\n{text}"}]}
     answer = await client.post(
         "/v1/chat/completions",
-        json={**body, "temperature": 0, "repetition_penalty": 1.0, "max_tokens": 64 + 3 * len(text)},
+        json={**body, "temperature": 0, "max_tokens": 64 + 3 * len(text)},
     )
     _require(answer)
     found: str = answer.json()["choices"][0]["message"]["content"]

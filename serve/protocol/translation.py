@@ -10,8 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Pairs = Annotated[list["Pair"], Field(max_length=10_000)]
-
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
@@ -31,8 +29,8 @@ class TranslationOptions(_Body):
 
     source_lang: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
     target_lang: Annotated[str, Field(min_length=1, max_length=64)]
-    terms: Pairs = []
-    tm_list: Pairs = []
+    terms: Annotated[list[Pair], Field(max_length=1000)] = []
+    tm_list: Annotated[list[Pair], Field(max_length=10_000)] = []
     domains: Annotated[str, Field(max_length=2000)] | None = None
 
 

@@ -40,4 +40,4 @@ class TranslationUserConfig(Settings):
     file_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     retries: Annotated[int, Field(ge=0, le=5)] = 1
     memory_examples: Annotated[int, Field(ge=0)] = 3
-    timeout: Annotated[float, Field(gt=0)] = 120.0
+    timeout: Annotated[float, Field(gt=0)] = 300.0

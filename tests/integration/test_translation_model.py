@@ -47,22 +47,20 @@ echo "Hello, world"   # stays
 """
 
 
-@pytest.fixture(scope="module")
-async def translator(
-    qwen_settings: ModelSettings, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture
+async def translator(qwen_settings: ModelSettings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     model = LlamaCppHandler(qwen_settings)
     await model.load()
     try:
-        folder: Path = tmp_path_factory.mktemp("translation")
-        async with task_group(folder, "translation", model) as running:
-            running.client.timeout = httpx.Timeout(280)
+        async with task_group(
+            tmp_path, "translation", model, user_config={"context_chars": 0, "timeout": 900}
+        ) as running:
+            running.client.timeout = httpx.Timeout(900)
             yield running.client
     finally:
         await model.unload()
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_a_markdown_file_keeps_every_link_code_block_and_placeholder(translator: httpx.AsyncClient) -> None:
     files = {"file": ("guide.md", GUIDE.encode(), "text/markdown")}
     form = {"source_lang": "en", "target_lang": "Spanish", "model": "qwen2.5-coder-0.5b"}
@@ -77,7 +75,6 @@ async def test_a_markdown_file_keeps_every_link_code_block_and_placeholder(trans
     assert text != GUIDE
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_a_sentence_is_translated_and_streamed(translator: httpx.AsyncClient) -> None:
     body = {
         "model": "qwen2.5-coder-0.5b",

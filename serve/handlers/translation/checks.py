@@ -69,6 +69,8 @@ def terms_in(text: str, terms: Sequence[Pair]) -> list[Pair]:
 
 def has_term(text: str, term: str) -> bool:
     """Whether ``term`` stands in ``text``, case aside; as a word of its own where its script has spaces."""
+    if term.casefold() not in text.casefold():
+        return False
     bound = r"\b" if re.match(r"\w", term) and not script_counts(term).keys() & _DENSE else ""
     return re.search(bound + re.escape(term.casefold()), text.casefold()) is not None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -36,8 +35,6 @@ class Segment:
 
 #: What stays as it is, and what is translated, in the document's order.
 Document = Sequence[str | Segment]
-
-_LINE = re.compile(r"([^\S\n]*)(.*?)([^\S\n]*)(\r?\n|\Z)")
 
 
 def edged(text: str, segment: Callable[[str], Segment]) -> list[str | Segment]:

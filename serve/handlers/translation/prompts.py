@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serve.handlers.translation.languages import AUTO, Language
+from serve.handlers.translation.languages import Language
 from serve.protocol.requests import split_model
 from serve.protocol.translation import Pair
 from serve.settings.translation import Family, TranslationUserConfig
@@ -41,7 +41,8 @@ def family_of(model: str, behaviour: TranslationUserConfig) -> Family:
     id, _ = split_model(model)
     if id in behaviour.families:
         return behaviour.families[id]
-    return "qwen-mt" if "qwen-mt" in id.lower() else "chat"
+    name = id.lower()
+    return "qwen-mt" if "qwen-mt" in name else "qwen" if "qwen" in name else "chat"
 
 
 def request(family: Family, model: str, task: Task) -> Json:
@@ -52,8 +53,6 @@ def request(family: Family, model: str, task: Task) -> Json:
         "model": model,
         "messages": _messages(task, examples_as_turns=family == "qwen"),
         "temperature": 0,
-        # The answer repeats what is kept, and where languages are near, the source.
-        "repetition_penalty": 1.0,
         "max_tokens": token_limit(task.text),
         "reasoning_effort": "none",
     }
@@ -65,8 +64,9 @@ def token_limit(text: str) -> int:
 
 
 def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
+    """What is wished in a system message, and the bare text: small models translate whatever stands beside it."""
     source, target = task.source.name, task.target.name
-    lines = [f"Translate the following text from {source} to {target}. Reply with the translation only."]
+    lines = [f"Translate the text from {source} to {target}. Reply with the translation only."]
     if task.domains:
         lines.append(f"About the text: {task.domains}")
     if task.marks:
@@ -78,22 +78,18 @@ def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
         lines.append("An earlier translation was wrong: " + " ".join(task.wrong))
     if task.context:
         lines.append(f'Before it stands, not to be translated: "{task.context}"')
-    instruction = "\n".join(lines)
-    turns: list[Json] = []
-    if examples_as_turns:
-        plain = f"Translate the following text from {source} to {target}. Reply with the translation only."
-        for pair in task.examples:
-            turns += [_user(f"{plain}\n\n{pair.source}"), {"role": "assistant", "content": pair.target}]
-    elif task.examples:
+    if task.examples and not examples_as_turns:
         shown = "\n".join(f"{pair.source} => {pair.target}" for pair in task.examples)
-        instruction += f"\nEarlier translations of like sentences:\n{shown}"
-    return [*turns, _user(f"{instruction}\n\n{task.text}")]
+        lines.append(f"Earlier translations of like sentences:\n{shown}")
+    turns: list[Json] = []
+    for pair in task.examples if examples_as_turns else ():
+        turns += [_user(pair.source), {"role": "assistant", "content": pair.target}]
+    return [{"role": "system", "content": "\n".join(lines)}, *turns, _user(task.text)]
 
 
 def _options(task: Task) -> Json:
     """``translation_options`` as Qwen-MT has them."""
-    source = "auto" if task.source.code == AUTO else task.source.name
-    options: Json = {"source_lang": source, "target_lang": task.target.name}
+    options: Json = {"source_lang": task.source.name, "target_lang": task.target.name}
     if task.terms:
         options["terms"] = [pair.model_dump() for pair in task.terms]
     if task.examples:

@@ -3,6 +3,7 @@ loses what it must keep."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ class Translator:
             return Done(text)
         best, usage = await self._best(whole, source, context)
         if not best.lost:
-            return Done(whole.restored(best.answer), tuple(best.faults), usage, model=best.model)
+            # An empty answer is no reason to lose the text.
+            answer = best.answer or whole.text
+            return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
 
     async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:
@@ -145,7 +148,7 @@ class Translator:
             marks=tuple(whole.marks),
             context=context,
             terms=tuple(terms),
-            examples=tuple(plan.memory.nearest(whole.text, plan.behaviour.memory_examples)),
+            examples=tuple(await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)),
             domains=plan.domains,
             wrong=wrong,
         )

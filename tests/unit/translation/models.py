@@ -33,7 +33,7 @@ class Speaker(Scripted):
         self.prompts: list[str] = []
 
     async def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
-        prompt = request.messages[-1].text()
+        prompt = "\n\n".join(message.text() for message in request.messages)
         self.asked.append((request, sampling))
         self.prompts.append(prompt)
         answer = self.rule(request, text_of(prompt))
@@ -49,3 +49,8 @@ def text_of(prompt: str) -> str:
 def losing(request: ChatRequest, text: str) -> str:
     """A model that keeps no mark."""
     return re.sub(r"\{\d+\}", "", text).upper()
+
+
+def saying(answer: str) -> Rule:
+    """A model that says the same to everything."""
+    return lambda request, text: answer

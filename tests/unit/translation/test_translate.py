@@ -16,7 +16,7 @@ from tests.unit.gateway.group import settled
 from tests.unit.protocol.events import ends_well, frames
 from tests.unit.replica.models import Scripted
 from tests.unit.tasks.group import TaskGroup, task_group
-from tests.unit.translation.models import Speaker, losing, shouted
+from tests.unit.translation.models import Speaker, losing, saying, shouted
 
 ROUTE = "/v1/translate"
 ASKED: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "model": "m"}
@@ -109,12 +109,32 @@ async def test_terms_are_checked_guided_once_and_reported(group: TaskGroup, mode
     assert "absent" not in model.prompts[0]
     assert '"gateway" must be translated as "Torweg".' in model.prompts[1]
 
-    model.rule = lambda request, text: "DER TORWEG IST OFFEN."
+    model.rule = saying("DER TORWEG IST OFFEN.")
     assert (await translated(group, "The gateway is open.", terms=terms))["translations"][0]["violations"] == []
 
 
+async def test_a_model_that_says_nothing_loses_no_text(group: TaskGroup, model: Speaker) -> None:
+    model.rule = saying("")
+    [one] = (await translated(group, "Keep <this> sentence, {name}."))["translations"]
+    assert one["text"] == "Keep <this> sentence, {name}."
+    assert {fault["type"] for fault in one["violations"]} == {"untranslated"}
+
+
+async def test_what_models_put_around_a_translation_is_taken_off(group: TaskGroup, model: Speaker) -> None:
+    for said in (
+        "Sure!\nDAS",
+        "Translation: DAS",
+        '"DAS"',
+        "```\nDAS\n```",
+        "<think>hm</think>\nDAS",
+        "DAS\n\nNote: x",
+    ):
+        model.rule = saying(said)
+        assert await text_of(group, "That thing") == "DAS"
+
+
 async def test_a_lost_number_is_reported(group: TaskGroup, model: Speaker) -> None:
-    model.rule = lambda request, text: "ES KOSTET VIEL."
+    model.rule = saying("ES KOSTET VIEL.")
     answer = await translated(group, "It costs 1,200 euros.")
     assert answer["translations"][0]["violations"] == [{"type": "number", "source": "1200"}]
 

@@ -42,7 +42,7 @@ ENDINGS: dict[str, Format] = {
 _HTML = re.compile(r"\s*(?:<!doctype html|<(?:html|head|body|div|p|ul|ol|h[1-6]|table|section|article)\b)", re.I)
 _MARKDOWN = re.compile(
     r"^(?:#{1,6} \S|```|~~~|>\s\S|[-*+] \S.*\n[-*+] \S|\d+\. \S.*\n\d+\. \S|\|.+\|\s*\n\|[ :|-]+\|)"
-    r"|\[[^\]\n]+\]\([^)\s]+\)|\*\*\S[^*\n]*\*\*",
+    r"|\[[^\]\n]{1,300}\]\([^)\s]{1,300}\)|\*\*\S[^*\n]*\*\*",
     re.M,
 )
 

@@ -14,8 +14,8 @@ from serve.handlers.translation.inline import readable, says_something
 #: Elements whose content is not prose.
 _WHOLE = "script|style|pre|code|textarea|svg|math|kbd|samp|var|template"
 _TOKEN = re.compile(
-    rf"<!--.*?(?:-->|\Z)|<(?P<whole>{_WHOLE})\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>.*?(?:</(?P=whole)\s*>|\Z)"
-    r"|<[!?][^>]*>|</?(?P<name>[A-Za-z][\w:-]*)(?:\s(?:\"[^\"]*\"|'[^']*'|[^'\">])*)?/?>",
+    rf"<!--.*?(?:-->|\Z)|<(?P<whole>{_WHOLE})\b(?:\"[^\"]{{0,2000}}\"|'[^']{{0,2000}}'|[^'\">])*>.*?(?:</(?P=whole)\s*>|\Z)"
+    r"|<[!?][^>]{0,2000}>|</?(?P<name>[A-Za-z][\w:-]*)(?:\s(?:\"[^\"]{0,2000}\"|'[^']{0,2000}'|[^'\"<>])*)?/?>",
     re.DOTALL | re.IGNORECASE,
 )
 #: Elements of a phrase: a sentence goes on across them.
@@ -26,7 +26,8 @@ _PHRASE = frozenset(
         " sub sup time tt u var wbr",
     )
 )
-_SPACE = re.compile(r"\s*\n\s*")
+#: A line's end with the space around it, as much of it as anybody writes.
+LINE_END = re.compile(r"[^\S\n]{0,100}\n\s*")
 
 
 def read_html(text: str) -> Document:
@@ -56,5 +57,5 @@ def _phrase(run: str) -> list[str | Segment]:
 
 
 def _segment(inner: str) -> Segment:
-    joins = tuple(_SPACE.findall(inner))
-    return Segment(readable(_SPACE.sub(" ", inner), "html"), "html", joins)
+    joins = tuple(LINE_END.findall(inner))
+    return Segment(readable(LINE_END.sub(" ", inner), "html"), "html", joins)

@@ -6,6 +6,7 @@ import re
 
 from serve.errors import InvalidRequest
 from serve.handlers.translation.document import Document, Segment, merged
+from serve.handlers.translation.formats.markup import LINE_END
 from serve.handlers.translation.inline import says_something
 
 _TIMES = re.compile(r"[ \t]*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}[ \t]*-->.*")
@@ -48,5 +49,4 @@ def _cue(block: str) -> list[str | Segment]:
 
 
 def _segment(turn: str) -> Segment:
-    joins = tuple(re.findall(r"\s*\n\s*", turn))
-    return Segment(re.sub(r"\s*\n\s*", " ", turn), "text", joins)
+    return Segment(LINE_END.sub(" ", turn), "text", tuple(LINE_END.findall(turn)))
