@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import polib
 import pytest
@@ -116,6 +117,28 @@ def test_json_values_are_translated_and_names_are_not() -> None:
     assert rebuilt(document) == text
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["fa-save", "user_42", "#ffcc00", "a/b.png", "../up", "v1.2.3", "me@host", "camelCase", "text:bold", "@media"],
+)
+def test_names_in_json_are_left_alone(value: str) -> None:
+    assert segments(read(json.dumps({"a": value}), "json")) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Loading...", "Password:", "Hello.", "E-mail", "您有3条新消息", "设置:", "สวัสดี.", "CANCEL", "Save", "Größe", "Wi-Fi"],
+)
+def test_words_in_json_are_translated(value: str) -> None:
+    assert segments(read(json.dumps({"a": value}, ensure_ascii=False), "json")) == [value]
+
+
+def test_half_a_character_in_json_stays_as_it_is_written() -> None:
+    text = '{"a": "cut in half \\ud83d here", "b": "whole"}'
+    assert segments(read(text, "json")) == ["whole"]
+    assert rebuilt(read(text, "json")) == text
+
+
 def test_json_stays_json_whatever_is_said() -> None:
     document = read('{"a": "Say it"}', "json")
     text = "".join(part if isinstance(part, str) else part.render('he said "no"\\ \u2028') for part in document)
@@ -136,6 +159,24 @@ def test_a_catalogue_gets_what_it_lacks() -> None:
     assert found.find("old").flags == [] and found.find("done").msgstr == "fertig"
 
 
+def test_a_catalogue_is_never_read_from_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret.po").write_text('# a secret\nmsgid "a secret"\nmsgstr ""\n')
+    monkeypatch.chdir(tmp_path)
+    messages = []
+    for path in (tmp_path / "secret.po", "secret.po", tmp_path / "absent.po"):
+        with pytest.raises(InvalidRequest) as refused:
+            read(str(path), "po")
+        messages.append(str(refused.value))
+    assert len(set(messages)) == 1 and "(line 1)" in messages[0]
+
+
+def test_a_catalogue_may_have_any_character_in_its_comments() -> None:
+    text = '# \ue0000\ue001 and \ue0009\ue001\nmsgid "Say it"\nmsgstr ""\n'
+    document = read(text, "po")
+    assert segments(document) == ["Say it"]
+    assert "# \ue0000\ue001 and \ue0009\ue001\n" in rebuilt(document)
+
+
 def test_subtitles_keep_numbers_times_tags_and_speakers() -> None:
     text = (
         "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}Hello there,\nmy friend.\n\n"
@@ -148,7 +189,17 @@ def test_subtitles_keep_numbers_times_tags_and_speakers() -> None:
     assert segments(read(vtt, "vtt")) == ["Hello."] and rebuilt(read(vtt, "vtt")) == vtt
 
 
-@pytest.mark.parametrize(("text", "format"), [("{", "json"), ("hello", "srt"), ("hello", "vtt"), ("nonsense", "po")])
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ("{", "json"),
+        ("[" * 100_000, "json"),
+        ("9" * 5000, "json"),
+        ("hello", "srt"),
+        ("hello", "vtt"),
+        ("nonsense", "po"),
+    ],
+)
 def test_a_document_that_is_not_what_it_claims_is_refused(text: str, format: Format) -> None:
     with pytest.raises(InvalidRequest):
         read(text, format)
