@@ -10,7 +10,7 @@ from collections.abc import Callable
 import polib
 
 from serve.errors import InvalidRequest
-from serve.handlers.translation.document import Document, Segment, edged, merged
+from serve.handlers.translation.document import Document, Segment, columns, merged
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KEY = re.compile(r"\s*:")
@@ -106,6 +106,6 @@ def _lines(value: str, encode: Callable[[str], str]) -> list[str | Segment]:
     for line in re.split(r"(\n+)", value):
         parts += [
             encode(part) if isinstance(part, str) else part
-            for part in edged(line, lambda inner: Segment(inner, "text", (), encode))
+            for part in columns(line, lambda inner: Segment(inner, "text", (), encode))
         ]
     return parts
