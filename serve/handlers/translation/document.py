@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from serve.handlers.translation.inline import Syntax, pieces, says_something
+
+_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_PLACE = re.compile(
+    rf" |(?<=[{_HAN}\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])(?=[{_HAN}])(?![\u30fc\u3041\u3043\u3063\u30c3])"
+)
+#: What is a mark at the beginning of a line, and a word or a sign elsewhere.
+_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+)(?:\s|\Z)|[>|]|-{2}|`{3}|~{3}|[-–—]\s")
+_COLUMN = re.compile(r"(\t+ *| {2,}\t*)")
 
 
 def _same(text: str) -> str:
@@ -46,6 +56,11 @@ def edged(text: str, segment: Callable[[str], Segment]) -> list[str | Segment]:
     return [part for part in (before, segment(inner), after) if part != ""]
 
 
+def columns(line: str, segment: Callable[[str], Segment]) -> list[str | Segment]:
+    """A line of text, of which tabs and runs of spaces stay: they are columns."""
+    return [part for cell in _COLUMN.split(line) for part in edged(cell, segment)]
+
+
 def merged(parts: Sequence[str | Segment]) -> list[str | Segment]:
     """``parts`` with neighbouring texts joined."""
     found: list[str | Segment] = []
@@ -58,21 +73,36 @@ def merged(parts: Sequence[str | Segment]) -> list[str | Segment]:
 
 
 def _broken(text: str, joins: tuple[str, ...], syntax: Syntax) -> str:
-    """``text`` broken at spaces into one more line than there are ``joins``, of about the same length; into fewer
-    where it has not enough spaces outside of what is kept."""
+    """``text`` broken into one more line than there are ``joins``, of about the same length; into fewer where it has
+    not enough places for that."""
     if not joins:
         return text
-    places, at = [], 0
+    places = _places(text, syntax)
+    chosen: list[tuple[int, int]] = []
+    free = 0
+    for left in range(len(joins), 0, -1):
+        last = max(free, len(places) - left)  # So that every line after this one finds a place.
+        if free == len(places):
+            break
+        wanted = len(text) * (len(joins) - left + 1) / (len(joins) + 1)
+        after = bisect_left(places, (wanted, 0), free, last)
+        near = [index for index in (after - 1, after) if index >= free]
+        best = min(near, key=lambda index: abs(places[index][0] - wanted))
+        chosen.append(places[best])
+        free = best + 1
+    starts = [0, *(start for _, start in chosen)]
+    lines = [text[start:end] for start, end in zip(starts, [*(end for end, _ in chosen), len(text)], strict=True)]
+    return lines[0] + "".join(join + line for join, line in zip(joins, lines[1:], strict=False))
+
+
+def _places(text: str, syntax: Syntax) -> list[tuple[int, int]]:
+    """Where a line may end and the next begin: at spaces, and between letters of scripts that have none, outside of
+    what is kept; never where the next line would look like a list, a heading or a quotation."""
+    places: list[tuple[int, int]] = []
+    at = 0
     for piece in pieces(text, syntax):
         if not piece.kept:
-            places += [at + index for index, char in enumerate(piece.text) if char == " "]
+            found = ((at + place.start(), at + place.end()) for place in _PLACE.finditer(piece.text))
+            places += [(end, start) for end, start in found if not _BLOCK.match(text, start)]
         at += len(piece.text)
-    ends: list[int] = []
-    for number in range(1, len(joins) + 1):
-        wanted = len(text) * number / (len(joins) + 1)
-        free = [place for place in places if not ends or place > ends[-1]]
-        if free:
-            ends.append(min(free, key=lambda place: abs(place - wanted)))
-    starts = [0, *(end + 1 for end in ends)]
-    lines = [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
-    return lines[0] + "".join(join + line for join, line in zip(joins, lines[1:], strict=False))
+    return places

@@ -15,9 +15,11 @@ _EMOJI = (
     "(?:[\U0001f1e6-\U0001f1ff]{2}|[\U0001f300-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u231a-\u23ff]"
     "[\ufe0f\U0001f3fb-\U0001f3ff]?(?:\u200d[\U0001f300-\U0001faff\u2600-\u27bf][\ufe0f\U0001f3fb-\U0001f3ff]?)*)"
 )
-# Everything here is bounded in length, so that marks without an end cost no search to the end of the text each.
+# Everything here is bounded in length or by its own beginning, so that marks without an end cost no search to the end
+# of the text each.
 _TAG = (
-    r"<!--.{0,2000}?-->|<(?P<code>code|kbd|samp|var|tt)\b[^<>]{0,500}>.{0,1000}?</(?P=code)>"  # whole: no prose
+    r"<!--(?:(?!<!--).)*?-->"
+    r"|<(?P<code>(?i:code|kbd|samp|var|tt))\b[^<>]{0,500}>(?:(?!<(?P=code)\b).)*?</(?P=code)>"  # whole: no prose
     r"|</?[A-Za-z][\w:.-]{0,60}(?:\s(?:\"[^\"]{0,2000}\"|'[^']{0,2000}'|[^'\"<>])*)?/?>"
 )
 _ADDRESS = (
@@ -26,16 +28,18 @@ _ADDRESS = (
 )
 _PLACEHOLDER = (
     r"\{\{\{?[^{}\n]{0,80}\}\}\}?|\{%[^\n%]*%\}|\$\{[^{}\n]{1,80}\}|#\{[^{}\n]{1,80}\}|\{[\w.:,!+#-]{0,60}\}"
-    r"|%\([\w.]+\)[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]|%(?:\d+\$)?[-+#0]*\d*(?:\.\d+)?(?:l{0,2}[diuxXeEfgGcsp@]\b|@)|%%"
+    r"|\{ ?[A-Za-z_]\w{0,40}(?:[.!:,\[](?:[^{}\n]|\{[^{}\n]{0,80}\}){0,200})? ?\}|\{\d{1,2}[:!][^{}\n]{1,40}\}"
+    r"|%\([\w.]+\)[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]"
+    r"|%(?:\d+\$)?[-+#0]*\d*(?:\.\d+)?(?:(?:l{0,2}|hh?|[zjt])[diuxXeEfgGcsp](?![a-z]{3})|@)|%%"
     r"|\$[A-Za-z_]\w*|%[A-Z_][A-Z0-9_]+%|\[\[[^\[\]\n]{1,80}\]\]|__[A-Z][A-Z0-9_]*__|@@\w+@@"
 )
-_COMMON = (r"(?P<ticks>`{1,9})(?!`).{1,1000}?(?<!`)(?P=ticks)(?!`)", _TAG, _ADDRESS, _PLACEHOLDER, _EMOJI)
+_COMMON = (r"(?<!`)(?P<ticks>`{1,9})(?!`).{1,1000}?(?<!`)(?P=ticks)(?!`)", _TAG, _ADDRESS, _PLACEHOLDER, _EMOJI)
 _ENTITY = r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#x[0-9A-Fa-f]{1,6});"
 _MARKDOWN = (
     r"\\[!-/:-@\[-`{-~]",  # an escaped mark
-    r"!\[(?=[^\]\n]{0,1000}\]\()",  # about a link's text
+    r"!\[(?=[^\]\n]{0,300}\]\()",  # about a link's text
     r"\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+(?:\"[^\"]*\"|'[^']*'))?\)",
-    r"\]\[[^\]\n]{0,200}\]|\[\^[^\]\n]{1,100}\]|(?<!\\)\[(?=[^\]\n]{1,1000}\][(\[])|\[[ xX]\](?=\s)",
+    r"\]\[[^\]\n]{0,200}\]|\[\^[^\]\n]{1,100}\]|(?<!\\)\[(?=[^\]\n]{1,300}\][(\[])|\[[ xX]\](?=\s)",
     r"\*{1,3}(?=\S)|(?<=\S)\*{1,3}|(?<!\w)_{1,3}(?=\S)|(?<=\S)_{1,3}(?!\w)|~~",
 )
 

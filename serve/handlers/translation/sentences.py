@@ -13,7 +13,7 @@ _CUTS = (
         r"[\"'”’»)\]]*(?=\s)|(?<=[。！？｡])[」』”）]*"
     ),
     re.compile(r"(?<=[;:,،؛])(?=\s)|(?<=[；：，、])"),
-    re.compile(r"(?=\s)"),
+    re.compile(r"(?<=\S)(?=\s)"),
     re.compile(r""),
 )
 
@@ -50,7 +50,11 @@ def _at(text: str, syntax: Syntax, level: int) -> list[str]:
             free |= {at + found.end() for found in _CUTS[level].finditer(piece.text)}
             free.discard(at)
         at += len(piece.text)
-    ends = sorted({_past_space(text, place) for place in free} - {0, len(text)})
+    ends: list[int] = []
+    for place in sorted(free):
+        if not ends or place > ends[-1]:
+            ends.append(_past_space(text, place))
+    ends = [end for end in ends if 0 < end < len(text)]
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 

@@ -18,7 +18,6 @@ from serve.protocol.translation import Format, TranslateFile, TranslateRequest
 from serve.protocol.validation import parse_request
 from serve.settings.suggest import one_of
 
-_BOM = "\ufeff"
 _MEDIA: dict[Format, bytes] = {
     "text": b"text/plain; charset=utf-8",
     "markdown": b"text/markdown; charset=utf-8",

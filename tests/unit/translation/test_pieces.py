@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.handlers.translation.checks import faults, has_term, terms_in
+from serve.handlers.translation.checks import Terms, faults, has_term
 from serve.handlers.translation.inline import Syntax, kept, pieces
 from serve.handlers.translation.languages import find_language, languages
 from serve.handlers.translation.masks import masked
@@ -63,6 +65,8 @@ def test_cut_texts_are_the_text_and_what_is_kept_stays_whole(text: str, syntax: 
     [
         ("{name} %s %d %1$s %(a)s {{ b.c }} ${x} $HOME {0} %@ %%", 11),
         ("100 % of 5% is 5 $ or {not one", 0),
+        ("%dms %sKB %.1fGB %zu {0:>8} {t:%H:%M} { name } {user['id']} {n, plural, one {# file} other {# files}}", 9),
+        ("a 100%discount, 50% sure, 20% of it, {not} and {some words} of it", 1),
         ("a@b.example and https://a.b/c?d=e#f.", 2),
         ("👩‍🚀 🇩🇪 ✅", 3),
         ("<a href='x>y'>t</a> 1 < 2", 2),
@@ -70,6 +74,14 @@ def test_cut_texts_are_the_text_and_what_is_kept_stays_whole(text: str, syntax: 
 )
 def test_what_is_kept_of_plain_text(text: str, found: int) -> None:
     assert len(kept(text, "text")) == found, kept(text, "text")
+
+
+@pytest.mark.parametrize("syntax", ["html", "markdown", "text"])
+def test_inline_code_is_kept_with_its_content(syntax: Syntax) -> None:
+    assert kept("Use <code>git push</code> and <KBD>Ctrl</KBD>.", syntax) == [
+        "<code>git push</code>",
+        "<KBD>Ctrl</KBD>",
+    ]
 
 
 def test_sentences_end_where_people_end_them() -> None:
@@ -114,9 +126,20 @@ def test_faults_are_found(text: str, answer: str, target: str, wrong: list[str])
 
 def test_terms_are_words_of_their_own_and_the_longest_counts() -> None:
     terms = [Pair(source="net", target="Netz"), Pair(source="neural net", target="neuronales Netz")]
-    assert terms_in("A neural net learns.", terms) == [terms[1]]
-    assert terms_in("The internet is down.", terms) == []
+    assert Terms(terms).within("A neural net learns.") == [terms[1]]
+    assert Terms(terms).within("The internet is down, the net is not.") == [terms[0]]
     assert has_term("我喜欢机器学习。", "机器学习") and has_term("Die Netzwerke", "Netz") and not has_term("", "x")
+
+
+def test_many_terms_and_a_large_memory_take_no_time() -> None:
+    text = " ".join(f"word{n}" for n in range(80))
+    pairs = [Pair(source=text[n % 300 : n % 300 + 3 + n // 300], target="x") for n in range(10_000)]
+    terms, memory = Terms(pairs[:1000]), Memory(pairs)
+    before = time.thread_time()
+    for _ in range(10):
+        terms.within(text)
+        memory.nearest(text, 3)
+    assert time.thread_time() - before < 3
 
 
 def test_a_memory_shows_the_nearest_last() -> None:

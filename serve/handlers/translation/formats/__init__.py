@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from serve.handlers.translation.document import Document
+from serve.handlers.translation.document import Document, merged
 from serve.handlers.translation.formats.data import read_json, read_po
 from serve.handlers.translation.formats.markdown import read_markdown
 from serve.handlers.translation.formats.markup import read_html
@@ -39,6 +39,7 @@ ENDINGS: dict[str, Format] = {
     ".srt": "srt",
     ".vtt": "vtt",
 }
+_BOM = "\ufeff"
 _HTML = re.compile(r"\s*(?:<!doctype html|<(?:html|head|body|div|p|ul|ol|h[1-6]|table|section|article)\b)", re.I)
 _MARKDOWN = re.compile(
     r"^(?:#{1,6} \S|```|~~~|>\s\S|[-*+] \S.*\n[-*+] \S|\d+\. \S.*\n\d+\. \S|\|.+\|\s*\n\|[ :|-]+\|)"
@@ -51,7 +52,7 @@ def format_of(text: str, wanted: Format) -> Format:
     """``wanted``, or what ``text`` looks like where that is ``auto``: HTML, Markdown, else text."""
     if wanted != "auto":
         return wanted
-    if _HTML.match(text):
+    if _HTML.match(text.removeprefix(_BOM)):
         return "html"
     return "markdown" if _MARKDOWN.search(text) else "text"
 
@@ -62,4 +63,6 @@ def read(text: str, format: Format) -> Document:
     Raises:
         InvalidRequest: it is not what ``format`` says.
     """
-    return _READERS[format_of(text, format)](text)
+    bare = text.removeprefix(_BOM)
+    document = _READERS[format_of(bare, format)](bare)
+    return document if bare == text else merged([_BOM, *document])

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 
 import polib
 
 from serve.errors import InvalidRequest
-from serve.handlers.translation.document import Document, Segment, edged, merged
+from serve.handlers.translation.document import Document, Segment, columns, merged
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KEY = re.compile(r"\s*:")
-#: Values that name something for a program: paths, colours, identifiers, versions.
-_NAME = re.compile(r"(?=.*[\d_./:#@\\-])[^\s]+|[a-z]+(?:[A-Z][a-z0-9]*)+|[A-Z][A-Z0-9_]+")
+#: One word of ASCII that ends as no sentence and no label does.
+_WORD = re.compile(r"[!-~]*[^\s.,:;!?]")
+#: What makes such a word the name of something for a program: a digit or a separator within, a sign in front, the
+#: capitals or hyphens of identifiers.
+_NAME = re.compile(
+    r"\d|\w[_./:@#=\\]+\w|\A(?:\.{1,2}|[#/@~$\\])[\w/]|\A[a-z]+(?:-[a-z]+)+\Z|\A[a-z]+(?:[A-Z][a-z]*)+\Z", re.ASCII
+)
+#: Half of a character, which JSON can name and no text can hold.
+_HALF = re.compile(r"[\ud800-\udfff]")
+#: polib opens what it takes for the name of a file. No path has this in it, and it passes over such a line.
+_NO_PATH = "#~| \0\n"
 
 
 def read_json(text: str) -> Document:
@@ -30,15 +40,23 @@ def read_json(text: str) -> Document:
             f"The text is not valid JSON: {error.msg}, line {error.lineno}, column {error.colno}.",
             code="invalid_json",
         ) from None
+    except (ValueError, RecursionError):
+        raise InvalidRequest(
+            "The text is JSON that is nested too deep, or has a number that is too long.", code="invalid_json"
+        ) from None
     parts: list[str | Segment] = []
     end = 0
     for found in _STRING.finditer(text):
         value = json.loads(found[0])
-        if _KEY.match(text, found.end()) or _NAME.fullmatch(value.strip()):
+        if _KEY.match(text, found.end()) or _is_name(value.strip()) or _HALF.search(value):
             continue
         parts += [text[end : found.start() + 1], *_lines(value, _json), '"']
         end = found.end()
     return merged([*parts, text[end:]])
+
+
+def _is_name(value: str) -> bool:
+    return _WORD.fullmatch(value) is not None and _NAME.search(value) is not None
 
 
 def _json(text: str) -> str:
@@ -52,15 +70,18 @@ def read_po(text: str) -> Document:
         InvalidRequest: it is no catalogue.
     """
     try:
-        catalogue = polib.pofile(text)
+        catalogue = polib.pofile(_NO_PATH + text)
     except (OSError, ValueError, UnicodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = re.sub(r"(?<=line )\d+", lambda number: str(int(number[0]) - _NO_PATH.count("\n")), reason)
         raise InvalidRequest(f"The text is no gettext catalogue: {reason}.", code="invalid_po") from None
     segments: list[str] = []
+    # A catalogue has any character in its comments, but not what nobody can guess.
+    key = secrets.token_hex(8)
 
     def mark(source: str) -> str:
         segments.append(source)
-        return f"\ue000{len(segments) - 1}\ue001"
+        return f"\ue000{key}:{len(segments) - 1}\ue001"
 
     for entry in catalogue:
         if entry.obsolete or entry.translated():
@@ -74,7 +95,7 @@ def read_po(text: str) -> Document:
         else:
             entry.msgstr = mark(entry.msgid)
     parts: list[str | Segment] = []
-    for index, part in enumerate(re.split("\ue000(\\d+)\ue001", str(catalogue))):
+    for index, part in enumerate(re.split(f"\ue000{key}:(\\d+)\ue001", str(catalogue))):
         parts += _lines(segments[int(part)], polib.escape) if index % 2 else [part]
     return merged(parts)
 
@@ -85,6 +106,6 @@ def _lines(value: str, encode: Callable[[str], str]) -> list[str | Segment]:
     for line in re.split(r"(\n+)", value):
         parts += [
             encode(part) if isinstance(part, str) else part
-            for part in edged(line, lambda inner: Segment(inner, "text", (), encode))
+            for part in columns(line, lambda inner: Segment(inner, "text", (), encode))
         ]
     return parts

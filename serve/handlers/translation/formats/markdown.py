@@ -14,7 +14,6 @@ from serve.handlers.translation.formats.markup import read_html
 from serve.handlers.translation.inline import readable
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_HARD_BREAK = re.compile(r"(?: {2,}|\\)\Z")
 #: A number or bullet that markdown-it leaves in a heading or a term is none of its words.
 _NUMBER = re.compile(r"\d+(?:\.\d+)*[.)]?\s+")
 
@@ -38,20 +37,22 @@ def read_markdown(text: str) -> Document:
             parts += [body[end:first], *read_html(body[first:last])]
             end = last
         else:
-            found, end = _prose(token, body, max(end, offsets[token.map[0]]), end)
+            places = max(end, offsets[token.map[0]]), offsets[token.map[1]]
+            found, end = _prose(token, body, places, end)
             parts += found
     return merged([part for part in [*parts, body[end:]] if part != ""])
 
 
-def _prose(token: Token, body: str, at: int, end: int) -> tuple[list[str | Segment], int]:
-    """The segments of one inline token, whose lines are found in ``body`` from ``at`` on, and where they end. What
+def _prose(token: Token, body: str, within: tuple[int, int], end: int) -> tuple[list[str | Segment], int]:
+    """The segments of one inline token, whose lines are found ``within`` a part of ``body``, and where they end. What
     stands between ``end`` and them stays."""
+    at, stop = within
     places: list[tuple[int, int]] = []
     for line in token.content.split("\n"):
         content = line.strip(" \t")
         if not content:
             continue
-        found = body.find(content, at)
+        found = body.find(content, at, stop)
         if found < 0:  # Written otherwise than it reads, as with an escaped bar in a table; it stays.
             return [], end
         at = found + len(content)
@@ -59,7 +60,7 @@ def _prose(token: Token, body: str, at: int, end: int) -> tuple[list[str | Segme
     parts: list[str | Segment] = []
     while places:
         run = [places.pop(0)]
-        while places and not _HARD_BREAK.search(body[run[-1][0] : run[-1][1]] + _after(body, run[-1][1])):
+        while places and not _hard_break(body[run[-1][0] : run[-1][1]] + _after(body, run[-1][1])):
             run.append(places.pop(0))
         parts.append(body[end : run[0][0]])
         parts += _run(body, run)
@@ -72,12 +73,17 @@ def _after(body: str, end: int) -> str:
     return body[end : len(body) if (stop := body.find("\n", end)) < 0 else stop]
 
 
+def _hard_break(line: str) -> str:
+    """What ends a line that is broken there, two spaces or a backslash; nothing at other lines."""
+    spaces = line[len(line.rstrip(" ")) :]
+    return spaces if len(spaces) > 1 else "\\" if line.endswith("\\") else ""
+
+
 def _run(body: str, run: list[tuple[int, int]]) -> list[str | Segment]:
     """Lines that are one passage."""
     joins = tuple(body[before[1] : after[0]] for before, after in pairwise(run))
     text = " ".join(body[first:last] for first, last in run)
-    tail = found[0] if (found := _HARD_BREAK.search(text)) else ""
-    text = text.removesuffix(tail) if tail else text
+    text = text.removesuffix(tail := _hard_break(text))
     number = match[0] if (match := _NUMBER.match(text)) else ""
 
     def segment(inner: str) -> Segment:
@@ -88,4 +94,5 @@ def _run(body: str, run: list[tuple[int, int]]) -> list[str | Segment]:
 
 @cache
 def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    # Only where prose is counts here, not what is in it.
+    return MarkdownIt("commonmark").enable("table").disable("inline")

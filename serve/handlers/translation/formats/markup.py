@@ -14,8 +14,9 @@ from serve.handlers.translation.inline import readable, says_something
 #: Elements whose content is not prose.
 _WHOLE = "script|style|pre|code|textarea|svg|math|kbd|samp|var|template"
 _TOKEN = re.compile(
-    rf"<!--.*?(?:-->|\Z)|<(?P<whole>{_WHOLE})\b(?:\"[^\"]{{0,2000}}\"|'[^']{{0,2000}}'|[^'\">])*>.*?(?:</(?P=whole)\s*>|\Z)"
-    r"|<[!?][^>]{0,2000}>|</?(?P<name>[A-Za-z][\w:-]*)(?:\s(?:\"[^\"]{0,2000}\"|'[^']{0,2000}'|[^'\"<>])*)?/?>",
+    rf"<!--.*?(?:-->|\Z)|<(?P<whole>{_WHOLE})\b(?:\"[^\"]{{0,2000}}\"|'[^']{{0,2000}}'|[^'\"<>])*>"
+    r".*?(?:</(?P=whole)\s*>|\Z)"
+    r"|<[!?][^<>]{0,2000}>|</?(?P<name>[A-Za-z][\w:-]*)(?:\s(?:\"[^\"]{0,2000}\"|'[^']{0,2000}'|[^'\"<>])*)?/?>",
     re.DOTALL | re.IGNORECASE,
 )
 #: Elements of a phrase: a sentence goes on across them.
