@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from train.checkpoints import Checkpoints
@@ -27,6 +28,8 @@ FILES = "files"
 LOGS = "logs"
 #: How much of what an attempt printed is kept: its end.
 KEPT_LOG = 1024 * 1024
+#: What Ray's client raises for whatever goes wrong on the way.
+_FAULTS = (RuntimeError, ConnectionError, AuthenticationError, requests.RequestException)
 
 __all__ = [
     "FILES",
@@ -102,7 +105,7 @@ class RayJobs:
                 submission_id=name,
                 runtime_env={"env_vars": {"PYTHONPATH": folder}},
             )
-        except (RuntimeError, ValueError, requests.RequestException) as error:
+        except (ValueError, *_FAULTS) as error:
             if self.look(name) is None:
                 raise _unreachable(error) from error
 
@@ -114,7 +117,7 @@ class RayJobs:
         """
         try:
             found = self._client().get_job_info(name)
-        except (RuntimeError, requests.RequestException) as error:
+        except _FAULTS as error:
             if "status code 404" in str(error):
                 return None
             raise _unreachable(error) from error
@@ -128,7 +131,7 @@ class RayJobs:
         """
         try:
             self._client().stop_job(name)
-        except (RuntimeError, requests.RequestException) as error:
+        except _FAULTS as error:
             if "status code 404" not in str(error):
                 raise _unreachable(error) from error
 
@@ -140,7 +143,7 @@ class RayJobs:
         """
         try:
             return str(self._client().get_job_logs(name))
-        except (RuntimeError, requests.RequestException) as error:
+        except _FAULTS as error:
             if "status code 404" in str(error):
                 return ""
             raise _unreachable(error) from error
@@ -150,7 +153,7 @@ class RayJobs:
         if self._made is None:
             try:
                 self._made = JobSubmissionClient(self._address)
-            except (RuntimeError, ConnectionError, requests.RequestException) as error:
+            except _FAULTS as error:
                 raise _unreachable(error) from error
         return self._made
 
