@@ -56,23 +56,40 @@ def faults(masked: Masked, answer: str, terms: Sequence[Pair], source: Language,
     return found + [Fault("number", number) for number in lost]
 
 
-def terms_in(text: str, terms: Sequence[Pair]) -> list[Pair]:
-    """The terms whose source stands in ``text``, the longest of those that overlap."""
-    found: list[Pair] = []
-    taken: list[str] = []
-    for term in sorted(terms, key=lambda one: -len(one.source)):
-        if has_term(text, term.source) and not any(term.source.casefold() in other for other in taken):
-            found.append(term)
-            taken.append(term.source.casefold())
-    return found
+class Terms:
+    """The terms of one request."""
+
+    def __init__(self, terms: Sequence[Pair]) -> None:
+        longest_first = sorted(terms, key=lambda one: -len(one.source))
+        self._terms = list({term.source.casefold(): term for term in reversed(longest_first)}.items())[::-1]
+
+    def within(self, text: str) -> list[Pair]:
+        """Those whose source stands in ``text``, the longest of those that overlap."""
+        found: list[Pair] = []
+        folded, taken = text.casefold(), ""
+        for source, term in self._terms:
+            if _stands(folded, source) and source not in taken:
+                found.append(term)
+                taken += f"\n{source}"
+        return found
 
 
 def has_term(text: str, term: str) -> bool:
-    """Whether ``term`` stands in ``text``, case aside; as a word of its own where its script has spaces."""
-    if term.casefold() not in text.casefold():
-        return False
-    bound = r"\b" if re.match(r"\w", term) and not script_counts(term).keys() & _DENSE else ""
-    return re.search(bound + re.escape(term.casefold()), text.casefold()) is not None
+    """Whether ``term`` stands in ``text``, case aside; at a word's beginning where its script has spaces."""
+    return _stands(text.casefold(), term.casefold())
+
+
+def _stands(text: str, term: str) -> bool:
+    at = text.find(term)
+    if at <= 0 or not _is_word(term[0]) or script_counts(term).keys() & _DENSE:
+        return at >= 0
+    while at > 0 and _is_word(text[at - 1]):
+        at = text.find(term, at + 1)
+    return at >= 0
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 _DENSE = {"Han", "Kana", "Thai", "Lao", "Khmer", "Myanmar"}

@@ -18,7 +18,7 @@ class Memory:
     """The entries of one request."""
 
     def __init__(self, entries: Sequence[Pair]) -> None:
-        self._entries = [(entry, _trigrams(entry.source)) for entry in entries]
+        self._entries = [(entry, _trigrams(entry.source), len(_key(entry.source))) for entry in entries]
         self._exact = {_key(entry.source): entry for entry in entries}
 
     def exact(self, text: str) -> Pair | None:
@@ -27,9 +27,11 @@ class Memory:
 
     def nearest(self, text: str, count: int) -> list[Pair]:
         """The ``count`` entries most like ``text``, the likest last, where a model looks most."""
-        wanted = _trigrams(text)
-        shared = nlargest(_COMPARED, self._entries, key=lambda one: _overlap(wanted, one[1]))
-        scored = [(SequenceMatcher(None, _key(text), _key(entry.source)).ratio(), entry) for entry, _ in shared]
+        wanted, size = _trigrams(text), len(_key(text))
+        # What is of another length by more than this cannot be as much alike.
+        alike = [one for one in self._entries if size * _LEAST <= (2 - _LEAST) * one[2] and one[2] * _LEAST <= (2 - _LEAST) * size]
+        shared = nlargest(_COMPARED, alike, key=lambda one: _overlap(wanted, one[1]))
+        scored = [(SequenceMatcher(None, _key(text), _key(entry.source)).ratio(), entry) for entry, _, _ in shared]
         best = nlargest(count, scored, key=lambda one: one[0])
         return [entry for score, entry in reversed(best) if score >= _LEAST]
 
@@ -44,4 +46,5 @@ def _trigrams(text: str) -> frozenset[str]:
 
 
 def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / (len(one | other) or 1)
+    both = len(one & other)
+    return both / ((len(one) + len(other) - both) or 1)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.handlers.translation.languages import Language
+from serve.handlers.translation.scripts import script_counts, scripts_of
 from serve.protocol.requests import split_model
 from serve.protocol.translation import Pair
 from serve.settings.translation import Family, TranslationUserConfig
 
 Json = dict[str, Any]
+
+#: Scripts of which one letter says what takes others several.
+_SAY_MUCH = frozenset({"Han", "Kana", "Hangul"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Task:
         context: what stands before it, already said or not to be translated.
         terms, examples: those that bear on this piece.
         wrong: what was wrong with the answer before, in words; none at the first time.
+        room: how many times as much as is usual the answer may take.
     """
 
     text: str
@@ -34,6 +39,7 @@ class Task:
     examples: tuple[Pair, ...] = ()
     domains: str | None = None
     wrong: tuple[str, ...] = ()
+    room: int = 1
 
 
 def family_of(model: str, behaviour: TranslationUserConfig) -> Family:
@@ -53,14 +59,21 @@ def request(family: Family, model: str, task: Task) -> Json:
         "model": model,
         "messages": _messages(task, examples_as_turns=family == "qwen"),
         "temperature": 0,
-        "max_tokens": token_limit(task.text),
+        "max_tokens": token_limit(task),
         "reasoning_effort": "none",
     }
 
 
-def token_limit(text: str) -> int:
-    """Tokens that a translation may take; scripts that a tokenizer hardly knows take three for a letter."""
-    return 64 + 3 * len(text)
+def token_limit(task: Task) -> int:
+    """Tokens that a translation may take: scripts that a tokenizer hardly knows take three for a letter, and what a
+    letter of Chinese says takes most scripts several."""
+    letters = len(task.text) if _SAY_MUCH & scripts_of(task.target.code) else len(task.text) + 4 * _dense(task.text)
+    return task.room * (64 + 3 * letters)
+
+
+def _dense(text: str) -> int:
+    counts = script_counts(text)
+    return sum(counts[script] for script in _SAY_MUCH)
 
 
 def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:

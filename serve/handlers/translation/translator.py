@@ -6,27 +6,28 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve.errors import UpstreamFailed
 from serve.handlers.translation import prompts
-from serve.handlers.translation.checks import Fault, faults, terms_in
-from serve.handlers.translation.inline import Syntax
+from serve.handlers.translation.checks import Fault, Terms, faults
+from serve.handlers.translation.inline import Syntax, kept, pieces, written
 from serve.handlers.translation.languages import Language
 from serve.handlers.translation.masks import Masked, masked
 from serve.handlers.translation.memory import Memory
 from serve.handlers.translation.prompts import Task
 from serve.protocol.events import Usage
-from serve.protocol.translation import Pair
 from serve.settings.translation import Family, TranslationUserConfig
 from serve.tasks.client import GroupClient
 
 #: What models put around a translation although they are asked not to.
 _PREAMBLE = re.compile(
-    r"\A(?:(?:sure|certainly|of course)[^\n]{0,80}\n+|(?:here is|here's)[^\n]{0,80}:\s*"
-    r"|(?:the )?translation(?: in \w+)?:\s*)",
+    r"\A(?:(?:sure|certainly|of course)[^\n]{0,80}\n+|here(?: is|'s)[^\n:]{0,80}:[^\S\n]*\n\s*"
+    r"|here(?: is|'s)[^\n:]{0,60}\btranslat\w+[^\n:]{0,40}:\s*|(?:the )?translation(?: in \w+)?:\s*)",
     re.IGNORECASE,
 )
+#: A source that has one of these may have to be translated to what looks like a preamble.
+_COLONS = re.compile("[:\uff1a\ufe55\u0589\u055d]")
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 #: What begins a text between two marks and belongs to what was before it.
 _LEADING = re.compile(r"\A[\s,;:.!?)\]}，。；：！？、–—-]+")
@@ -48,7 +49,7 @@ class Plan:
     target: Language
     model: str
     family: Family
-    terms: Sequence[Pair]
+    terms: Terms
     memory: Memory
     domains: str | None
     behaviour: TranslationUserConfig
@@ -74,12 +75,22 @@ class Done:
 
 @dataclass(slots=True)
 class _Try:
-    """An answer and what is wrong with it."""
+    """An answer and what is wrong with it.
+
+    Attributes:
+        cut: whether the model came to its limit of tokens.
+    """
 
     answer: str
     faults: list[Fault]
     usage: Usage
     model: str | None
+    cut: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model said something, and to its end."""
+        return bool(self.answer) and not self.cut
 
     @property
     def lost(self) -> bool:
@@ -89,9 +100,10 @@ class _Try:
     @property
     def weight(self) -> int:
         """How bad it is."""
-        return sum(_GRAVITY[fault.type] for fault in self.faults)
+        return sum(_GRAVITY[fault.type] for fault in self.faults) + (0 if self.whole else _NOT_WHOLE)
 
 
+_NOT_WHOLE = 1_000_000
 _GRAVITY = {"placeholder": 100, "untranslated": 50, "length": 20, "term": 5, "number": 3}
 
 
@@ -108,39 +120,36 @@ class Translator:
         Raises:
             GroupQwenError: the model cannot be asked.
         """
-        known = self._plan.memory.exact(text)
+        known = self._known(text, syntax)
         if known is not None:
-            return Done(known.target)
+            return Done(known)
         whole = masked(text, syntax)
         if not whole.text:
             return Done(text)
         best, usage = await self._best(whole, source, context)
-        if not best.lost:
-            # An empty answer is no reason to lose the text.
-            answer = best.answer or whole.text
-            return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
+        if not best.whole and not whole.held:
+            # An empty answer, or half of one, is no reason to lose the text.
+            return Done(whole.restored(whole.text), (_untranslated(whole.text),), usage, model=best.model)
+        if best.whole and not best.lost:
+            return Done(whole.restored(best.answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
+
+    def _known(self, text: str, syntax: Syntax) -> str | None:
+        """What the memory has for ``text``, where that keeps what is to be kept."""
+        entry = self._plan.memory.exact(text)
+        if entry is None:
+            return None
+        parts = pieces(entry.target, syntax)
+        held = kept(text, syntax)
+        if kept(entry.source, syntax) != held or sorted(part.text for part in parts if part.kept) != sorted(held):
+            return None
+        return "".join(part.text if part.kept else written(part.text, syntax) for part in parts)
 
     async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:
         """The best of as many answers as are asked for, and what all of them took."""
-        terms = terms_in(whole.text, self._plan.terms)
-        best: _Try | None = None
-        usage, wrong = NO_TOKENS, tuple[str, ...]()
-        for _ in range(1 + self._plan.behaviour.retries):
-            one = await self._ask(whole, source, context, terms, wrong)
-            usage = _sum(usage, one.usage)
-            if best is None or one.weight < best.weight:
-                best = one
-            if not best.faults:
-                break
-            wrong = tuple(dict.fromkeys(_in_words(fault, whole) for fault in best.faults))
-        assert best is not None, "it is asked for at least once"
-        return best, usage
-
-    async def _ask(
-        self, whole: Masked, source: Language, context: str, terms: list[Pair], wrong: tuple[str, ...]
-    ) -> _Try:
         plan = self._plan
+        terms = plan.terms.within(whole.text)
+        examples = await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)
         task = Task(
             text=whole.text,
             source=source,
@@ -148,20 +157,38 @@ class Translator:
             marks=tuple(whole.marks),
             context=context,
             terms=tuple(terms),
-            examples=tuple(await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)),
+            examples=tuple(examples),
             domains=plan.domains,
-            wrong=wrong,
         )
+        best: _Try | None = None
+        usage, wrong = NO_TOKENS, tuple[str, ...]()
+        for _ in range(1 + plan.behaviour.retries):
+            one = await self._ask(whole, replace(task, wrong=wrong))
+            usage = _sum(usage, one.usage)
+            if best is None or one.weight < best.weight:
+                best = one
+            if best.whole and not best.faults:
+                break
+            if one.cut:
+                task = replace(task, room=2 * task.room)
+            wrong = tuple(dict.fromkeys(_in_words(fault, whole) for fault in best.faults))
+        assert best is not None, "it is asked for at least once"
+        return best, usage
+
+    async def _ask(self, whole: Masked, task: Task) -> _Try:
+        plan = self._plan
         body = prompts.request(plan.family, plan.model, task)
         answer = await self._group.chat(body, seconds=plan.behaviour.timeout)
         try:
-            said = answer["choices"][0]["message"]["content"] or ""
+            choice = answer["choices"][0]
+            said = choice["message"]["content"] or ""
             counts = answer.get("usage") or {}
         except (KeyError, IndexError, TypeError) as error:
             raise UpstreamFailed("The model's answer is no chat completion.") from error
         said = _cleaned(said, whole.text)
         usage = Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
-        return _Try(said, faults(whole, said, terms, source, plan.target), usage, answer.get("model"))
+        wrong = faults(whole, said, task.terms, task.source, task.target)
+        return _Try(said, wrong, usage, answer.get("model"), choice.get("finish_reason") == "length")
 
     async def _pieced(self, whole: Masked, source: Language, usage: Usage, model: str | None) -> Done:
         """The texts between what is kept, translated one by one, with what is kept where it stood."""
@@ -172,8 +199,8 @@ class Translator:
             best, took = await self._best(part, source, "")
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
-            if best.lost or not best.answer:
-                best = _Try(bare, [Fault("untranslated", bare[:120])], usage, best.model)
+            if best.lost or not best.whole:
+                best = _Try(bare, [_untranslated(bare)], usage, best.model)
             texts.append(before + best.answer + after)
             found += best.faults
         return Done(whole.around(texts), tuple(found), usage, pieced=True, model=model)
@@ -184,13 +211,18 @@ def _cleaned(said: str, source: str) -> str:
     said = _THOUGHT.sub("", said).strip()
     if (fenced := _FENCE.match(said)) and "```" not in source:
         said = fenced[1].strip()
-    said = _PREAMBLE.sub("", said)
+    if not _COLONS.search(source):
+        said = _PREAMBLE.sub("", said)
     close = _QUOTES.get(said[:1])
     if close and len(said) > 2 and said.endswith(close) and source[:1] not in _QUOTES:
         said = said[1:-1]
     # A source is one line; what comes after an empty one is a remark.
     said = said.strip().split("\n\n")[0]
-    return " ".join(said.split())
+    return re.sub(r"[^\S\n]{0,100}\n\s*", " ", said)
+
+
+def _untranslated(text: str) -> Fault:
+    return Fault("untranslated", text[:120])
 
 
 def _in_words(fault: Fault, whole: Masked) -> str:
