@@ -17,6 +17,7 @@ from serve.protocol.translation import Pair
 Kind = Literal["placeholder", "term", "number", "untranslated", "length"]
 
 _NUMBER = re.compile(r"\d+")
+_LOOP = re.compile(r"(.{1,20}?)\1{9,}")
 _MARK = re.compile(r"\{\d{1,3}\}")
 #: A translation may be this many times longer than its source, or shorter, before something is wrong: Chinese says
 #: in one character what takes English four.
@@ -98,7 +99,8 @@ _DENSE = {"Han", "Kana", "Thai", "Lao", "Khmer", "Myanmar"}
 def _is_translated(plain: str, said: str, source: Language, target: Language) -> bool:
     counts = script_counts(said)
     letters = sum(counts.values())
-    if not letters:
+    # A small model can fall into a loop: signs without words, or the same words again and again.
+    if not letters or (_is_odd(said) and not _is_odd(plain)):
         return False
     wanted = scripts_of(target.code)
     if target.code in ("ja", "ko"):
@@ -108,6 +110,11 @@ def _is_translated(plain: str, said: str, source: Language, target: Language) ->
     same = plain.split() == said.split()
     # Names and single words are the same in many languages.
     return not (same and len(plain.split()) > 2)
+
+
+def _is_odd(text: str) -> bool:
+    """Whether a text is hardly letters, or the same thing many times in a row."""
+    return sum(script_counts(text).values()) * 3 < len("".join(text.split())) or _LOOP.search(text) is not None
 
 
 def _numbers(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from starlette.types import Scope, Send
 
 from serve.errors import GroupQwenError, InvalidRequest, PayloadTooLarge
 from serve.handlers.translation.answers import TranslationEncoder, events, model_of, translation_body, usage_of
+from serve.handlers.translation.checks import Terms
 from serve.handlers.translation.detect import detect
 from serve.handlers.translation.languages import AUTO, Language, find_language, languages
 from serve.handlers.translation.memory import Memory
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 _PROMPT_TOKENS = 512
 _TOKENS_PER_CHAR = 4
 _LEAST_CHARS = 80
+#: Most characters of the terms, and of the memory, of a request: every piece is compared with all of them.
+_PAIR_CHARS = 1_000_000
 
 
 class TranslationHandler(TaskHandler):
@@ -131,8 +134,8 @@ class TranslationHandler(TaskHandler):
             target=target,
             model=model,
             family=family_of(model, behaviour),
-            terms=request.terms,
-            memory=Memory(request.tm_list),
+            terms=Terms(request.terms),
+            memory=await asyncio.to_thread(Memory, request.tm_list),
             domains=request.domains,
             behaviour=behaviour,
         )
@@ -170,6 +173,10 @@ def _check(request: TranslateRequest, behaviour: TranslationUserConfig) -> None:
     size = sum(map(len, request.texts))
     if size > behaviour.max_chars:
         raise PayloadTooLarge(f"text: {size} characters; the most allowed is {behaviour.max_chars}.", param="text")
+    for param, pairs in (("terms", request.terms), ("tm_list", request.tm_list)):
+        size = sum(len(pair.source) + len(pair.target) for pair in pairs)
+        if size > _PAIR_CHARS:
+            raise PayloadTooLarge(f"{param}: {size} characters; the most allowed is {_PAIR_CHARS}.", param=param)
 
 
 def _uncounted(usage: object) -> None:

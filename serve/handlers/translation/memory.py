@@ -29,7 +29,11 @@ class Memory:
         """The ``count`` entries most like ``text``, the likest last, where a model looks most."""
         wanted, size = _trigrams(text), len(_key(text))
         # What is of another length by more than this cannot be as much alike.
-        alike = [one for one in self._entries if size * _LEAST <= (2 - _LEAST) * one[2] and one[2] * _LEAST <= (2 - _LEAST) * size]
+        alike = [
+            one
+            for one in self._entries
+            if size * _LEAST <= (2 - _LEAST) * one[2] and one[2] * _LEAST <= (2 - _LEAST) * size
+        ]
         shared = nlargest(_COMPARED, alike, key=lambda one: _overlap(wanted, one[1]))
         scored = [(SequenceMatcher(None, _key(text), _key(entry.source)).ratio(), entry) for entry, _, _ in shared]
         best = nlargest(count, scored, key=lambda one: one[0])

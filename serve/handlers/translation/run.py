@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serve.handlers.translation.detect import detect
+from serve.handlers.translation.detect import Detection, detect
 from serve.handlers.translation.document import Document, Segment
 from serve.handlers.translation.formats import read
 from serve.handlers.translation.languages import AUTO, Language, find_language, languages
@@ -20,6 +20,8 @@ from serve.protocol.translation import Format
 Json = dict[str, Any]
 
 _SURE = 0.55
+#: Characters of a segment that take long enough to write out to keep a loop waiting.
+_LONG = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +54,36 @@ def source_of(text: str, format: Format, source_lang: str, target: Language) -> 
     confidence = None
     if source_lang.strip().lower() == AUTO:
         found = detect(prose)
-        language = languages()[found.code] if found.code else languages()["en"]
         confidence = found.confidence
+        mixed = len(found.shares) > 1
+        there = found.code == target.code and confidence >= _SURE and not mixed
+        language = target if there else _foreign(found, target)
         notes += [f"source language: {found.note}"] if found.note else []
         if confidence < _SURE:
             notes.append(f"source language: {language.name} is a guess; state source_lang to be sure")
-        mixed = len(found.shares) > 1
+        if mixed:
+            document = [_left(part, target) for part in document]
     else:
-        language, mixed = find_language(source_lang, "source_lang"), False
-    if language.code == target.code and not mixed:
+        language = find_language(source_lang, "source_lang")
+    if language.code == target.code:
         return Source(text, [text], language, confidence, (*notes, "the text is in the target language already"))
     return Source(text, document, language, confidence, tuple(notes))
+
+
+def _foreign(found: Detection, target: Language) -> Language:
+    """The likeliest language that is not the target's: what is in that already needs no translation."""
+    codes = [found.code, *(code for code, _ in found.alternatives)]
+    code = next((code for code in codes if code not in (None, target.code)), None)
+    return languages()[code or ("en" if target.code != "en" else "zh")]
+
+
+def _left(part: str | Segment, target: Language) -> str | Segment:
+    """A part of a mixed document; a segment stays as it is where it surely is in the target language."""
+    if isinstance(part, str):
+        return part
+    found = detect(part.text)
+    stays = found.code == target.code and found.confidence >= _SURE and len(found.shares) < 2
+    return part.render(part.text) if stays else part
 
 
 @dataclass(slots=True)
@@ -115,12 +136,13 @@ class Translation:
         report: what became of it so far.
     """
 
-    def __init__(self, source: Source, translator: Translator, lengths: Lengths, gate: asyncio.Semaphore) -> None:
+    def __init__(
+        self, source: Source, works: Sequence[Sequence[_Work]], translator: Translator, gate: asyncio.Semaphore
+    ) -> None:
         self.source = source
         self.report = Report()
         self._translator = translator
         self._gate = gate
-        works = list(_works(source.document, lengths)) if source.language else []
         self._tasks = [[asyncio.create_task(self._do(work)) for work in of_one] for of_one in works]
 
     async def parts(self) -> AsyncGenerator[str, None]:
@@ -135,7 +157,8 @@ class Translation:
                 done = await task
                 self.report.add(done)
                 texts.append(done.text)
-            yield part.render("".join(texts))
+            said = "".join(texts)
+            yield await asyncio.to_thread(part.render, said) if len(said) > _LONG else part.render(said)
 
     async def whole(self) -> str:
         """The whole translation."""
@@ -164,17 +187,18 @@ async def translating(
 ) -> AsyncIterator[list[Translation]]:
     """Translate texts, ``parallel`` pieces of all of them at once; what is not done at the end is given up."""
     gate = asyncio.Semaphore(parallel)
-    running = [Translation(source, translator, lengths, gate) for source in sources]
+    works = await asyncio.to_thread(lambda: [list(_works(source, lengths)) for source in sources])
+    running = [Translation(source, of_it, translator, gate) for source, of_it in zip(sources, works, strict=True)]
     try:
         yield running
     finally:
         await asyncio.gather(*(one.close() for one in running))
 
 
-def _works(document: Document, lengths: Lengths) -> Iterator[Sequence[_Work]]:
+def _works(source: Source, lengths: Lengths) -> Iterator[Sequence[_Work]]:
     """The pieces of each segment, each with the end of what stands before it."""
     before = ""
-    for part in document:
+    for part in source.document if source.language else ():
         if isinstance(part, str):
             continue
         works = []

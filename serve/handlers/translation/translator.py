@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serve.errors import UpstreamFailed
@@ -88,19 +87,19 @@ class _Try:
     cut: bool = False
 
     @property
-    def whole(self) -> bool:
-        """Whether the model said something, and to its end."""
-        return bool(self.answer) and not self.cut
-
-    @property
     def lost(self) -> bool:
         """Whether something that is kept was lost, doubled or invented."""
         return any(fault.type == "placeholder" for fault in self.faults)
 
     @property
+    def useless(self) -> bool:
+        """Whether it is no translation at all."""
+        return any(fault.type == "untranslated" for fault in self.faults)
+
+    @property
     def weight(self) -> int:
         """How bad it is."""
-        return sum(_GRAVITY[fault.type] for fault in self.faults) + (0 if self.whole else _NOT_WHOLE)
+        return sum(_GRAVITY[fault.type] for fault in self.faults) + (_NOT_WHOLE if self.cut or not self.answer else 0)
 
 
 _NOT_WHOLE = 1_000_000
@@ -113,13 +112,22 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
+        self._asked: dict[tuple[str, Syntax, str, str], asyncio.Task[Done]] = {}
 
     async def piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
-        """The translation of ``text``, which is short enough to be asked for at once.
+        """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
+        by the first answer, at no cost: tables and catalogues repeat themselves.
 
         Raises:
             GroupQwenError: the model cannot be asked.
         """
+        key = (text, syntax, source.code, context)
+        if (same := self._asked.get(key)) is not None:
+            return replace(await same, usage=NO_TOKENS)
+        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, context))
+        return await self._asked[key]
+
+    async def _new_piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
         known = self._known(text, syntax)
         if known is not None:
             return Done(known)
@@ -127,11 +135,10 @@ class Translator:
         if not whole.text:
             return Done(text)
         best, usage = await self._best(whole, source, context)
-        if not best.whole and not whole.held:
-            # An empty answer, or half of one, is no reason to lose the text.
-            return Done(whole.restored(whole.text), (_untranslated(whole.text),), usage, model=best.model)
-        if best.whole and not best.lost:
-            return Done(whole.restored(best.answer), tuple(best.faults), usage, model=best.model)
+        if not best.lost:
+            # The source says more than an answer that is no translation of it.
+            answer = whole.text if best.useless else best.answer
+            return Done(whole.restored(answer), tuple(best.faults), usage, model=best.model)
         return await self._pieced(whole, source, usage, best.model)
 
     def _known(self, text: str, syntax: Syntax) -> str | None:
@@ -167,7 +174,7 @@ class Translator:
             usage = _sum(usage, one.usage)
             if best is None or one.weight < best.weight:
                 best = one
-            if best.whole and not best.faults:
+            if not best.faults:
                 break
             if one.cut:
                 task = replace(task, room=2 * task.room)
@@ -187,8 +194,11 @@ class Translator:
             raise UpstreamFailed("The model's answer is no chat completion.") from error
         said = _cleaned(said, whole.text)
         usage = Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
-        wrong = faults(whole, said, task.terms, task.source, task.target)
-        return _Try(said, wrong, usage, answer.get("model"), choice.get("finish_reason") == "length")
+        found = faults(whole, said, task.terms, task.source, task.target)
+        cut = choice.get("finish_reason") == "length"
+        if cut and all(fault.type != "untranslated" for fault in found):
+            found.append(_untranslated(whole.text))
+        return _Try(said, found, usage, answer.get("model"), cut)
 
     async def _pieced(self, whole: Masked, source: Language, usage: Usage, model: str | None) -> Done:
         """The texts between what is kept, translated one by one, with what is kept where it stood."""
@@ -199,9 +209,9 @@ class Translator:
             best, took = await self._best(part, source, "")
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
-            if best.lost or not best.whole:
+            if best.lost:
                 best = _Try(bare, [_untranslated(bare)], usage, best.model)
-            texts.append(before + best.answer + after)
+            texts.append(before + (bare if best.useless else best.answer) + after)
             found += best.faults
         return Done(whole.around(texts), tuple(found), usage, pieced=True, model=model)
 
@@ -228,8 +238,8 @@ def _untranslated(text: str) -> Fault:
 def _in_words(fault: Fault, whole: Masked) -> str:
     """A fault as the model is told it."""
     if fault.type == "placeholder":
-        kept = [mark for mark, held in zip(whole.marks, whole.held, strict=True) if held == fault.source]
-        return f"{kept[0]} must be in it exactly once." if kept else f"{fault.source} does not belong in it."
+        marks = [mark for mark, held in zip(whole.marks, whole.held, strict=True) if held == fault.source]
+        return f"{marks[0]} must be in it exactly once." if marks else f"{fault.source} does not belong in it."
     if fault.type == "term":
         return f'"{fault.source}" must be translated as "{fault.target}".'
     if fault.type == "number":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.handlers.translation.checks import faults, has_term, terms_in
+from serve.handlers.translation.checks import Terms, faults, has_term
 from serve.handlers.translation.inline import Syntax, kept, pieces
 from serve.handlers.translation.languages import find_language, languages
 from serve.handlers.translation.masks import masked
@@ -100,7 +100,9 @@ def kinds(text: str, answer: str, target: str = "de", terms: tuple[Pair, ...] = 
         ("He is a good man.", "He is a good man indeed.", "ru", ["untranslated"]),
         ("Paris", "Paris", "fr", []),
         ("Hello there.", "", "de", ["untranslated"]),
-        ("Hello.", "Hallo. " * 40, "de", ["length"]),
+        ("Hello there.", "¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡¡ Hola", "es", ["untranslated"]),
+        ("Hello there.", "so und " * 11, "de", ["untranslated"]),
+        ("Hello.", " ".join(f"so{letter} weiter" for letter in "abcdefghij"), "de", ["length"]),
         ("Give {a} and %s to me.", "Gib {1} und {0}.", "de", []),
         ("Give {a} and %s to me.", "Gib {0} und {0}.", "de", ["placeholder", "placeholder"]),
         ("Give {a} to me.", "Gib {0} und {b}.", "de", ["placeholder"]),
@@ -112,8 +114,8 @@ def test_faults_are_found(text: str, answer: str, target: str, wrong: list[str])
 
 def test_terms_are_words_of_their_own_and_the_longest_counts() -> None:
     terms = [Pair(source="net", target="Netz"), Pair(source="neural net", target="neuronales Netz")]
-    assert terms_in("A neural net learns.", terms) == [terms[1]]
-    assert terms_in("The internet is down.", terms) == []
+    assert Terms(terms).within("A neural net learns.") == [terms[1]]
+    assert Terms(terms).within("The internet is down, the net is not.") == [terms[0]]
     assert has_term("我喜欢机器学习。", "机器学习") and has_term("Die Netzwerke", "Netz") and not has_term("", "x")
 
 

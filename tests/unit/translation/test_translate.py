@@ -149,6 +149,12 @@ async def test_a_memory_answers_what_it_has_and_shows_what_is_near(group: TaskGr
     assert model.prompts[0].count("=>") <= 3
 
 
+async def test_what_stands_there_twice_is_asked_for_once(group: TaskGroup, model: Speaker) -> None:
+    answer = await translated(group, ["Save the file."] * 8)
+    assert [one["text"] for one in answer["translations"]] == ["SAVE THE FILE."] * 8
+    assert (len(model.prompts), answer["usage"]["completion_tokens"]) == (1, 5)
+
+
 async def test_domains_are_told(group: TaskGroup, model: Speaker) -> None:
     await text_of(group, "The bank is closed.", domains="About rivers.")
     assert "About the text: About rivers." in model.prompts[0]
@@ -201,7 +207,7 @@ async def test_a_stream_comes_in_order_and_tells_the_outcome(group: TaskGroup) -
 async def test_a_client_that_leaves_stops_the_model(tmp_path: Path) -> None:
     model = Scripted(asyncio.Event())
     async with task_group(tmp_path, "translation", model) as group:
-        asking = asyncio.create_task(group.client.post(ROUTE, json={**ASKED, "text": ["a b c"] * 9}))
+        asking = asyncio.create_task(group.client.post(ROUTE, json={**ASKED, "text": [f"a b {n}" for n in range(9)]}))
         await settled(lambda: model.active == 4)
         asking.cancel()
         await settled(lambda: model.active == 0)
