@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from serve.handlers.base import EventStream
-from serve.protocol.events import Delta, Usage
+from serve.protocol.events import Delta, FinishReason, Usage
 from serve.protocol.requests import ChatRequest
 from serve.protocol.sampling import Sampling
 from tests.unit.replica.models import Scripted
@@ -25,11 +25,13 @@ class Speaker(Scripted):
 
     Attributes:
         prompts: what it was asked, in order.
+        finish: why its answers end.
     """
 
     def __init__(self, rule: Rule = shouted, id: str = "m", **capabilities: int) -> None:
         super().__init__(id=id, **capabilities)
         self.rule = rule
+        self.finish: FinishReason = "stop"
         self.prompts: list[str] = []
 
     async def chat(self, request: ChatRequest, sampling: Sampling) -> EventStream:
@@ -38,7 +40,7 @@ class Speaker(Scripted):
         self.prompts.append(prompt)
         answer = self.rule(request, text_of(prompt))
         yield (Delta(text=answer),)
-        yield (Delta(finish_reason="stop"), Usage(10, 5))
+        yield (Delta(finish_reason=self.finish), Usage(10, 5))
 
 
 def text_of(prompt: str) -> str:

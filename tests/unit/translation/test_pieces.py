@@ -63,6 +63,8 @@ def test_cut_texts_are_the_text_and_what_is_kept_stays_whole(text: str, syntax: 
     [
         ("{name} %s %d %1$s %(a)s {{ b.c }} ${x} $HOME {0} %@ %%", 11),
         ("100 % of 5% is 5 $ or {not one", 0),
+        ("%dms %sKB %.1fGB %zu {0:>8} {t:%H:%M} { name } {user['id']} {n, plural, one {# file} other {# files}}", 9),
+        ("a 100%discount, 50% sure, 20% of it, {not} and {some words} of it", 1),
         ("a@b.example and https://a.b/c?d=e#f.", 2),
         ("👩‍🚀 🇩🇪 ✅", 3),
         ("<a href='x>y'>t</a> 1 < 2", 2),
@@ -70,6 +72,14 @@ def test_cut_texts_are_the_text_and_what_is_kept_stays_whole(text: str, syntax: 
 )
 def test_what_is_kept_of_plain_text(text: str, found: int) -> None:
     assert len(kept(text, "text")) == found, kept(text, "text")
+
+
+@pytest.mark.parametrize("syntax", ["html", "markdown", "text"])
+def test_inline_code_is_kept_with_its_content(syntax: Syntax) -> None:
+    assert kept("Use <code>git push</code> and <KBD>Ctrl</KBD>.", syntax) == [
+        "<code>git push</code>",
+        "<KBD>Ctrl</KBD>",
+    ]
 
 
 def test_sentences_end_where_people_end_them() -> None:

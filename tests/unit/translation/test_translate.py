@@ -133,6 +133,65 @@ async def test_what_models_put_around_a_translation_is_taken_off(group: TaskGrou
         assert await text_of(group, "That thing") == "DAS"
 
 
+async def test_an_answer_that_is_cut_off_is_asked_for_again_with_more_room(group: TaskGroup, model: Speaker) -> None:
+    model.finish = "length"
+    [one] = (await translated(group, "Keep this sentence, please."))["translations"]
+    assert one["text"] == "Keep this sentence, please."
+    assert {fault["type"] for fault in one["violations"]} == {"untranslated"}
+    first, second = (sampling.max_tokens for _, sampling in model.asked)
+    assert first is not None and second == 2 * first
+
+
+async def test_chinese_has_room_to_become_longer(group: TaskGroup, model: Speaker) -> None:
+    model.rule = saying("မင်္ဂလာပါ")
+    await text_of(group, "今天天气很好。" * 20, source_lang="zh", target_lang="my")
+    most = model.asked[0][1].max_tokens
+    assert most is not None and most > 1400
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Voici la liste : pommes et poires.", "Here is the list: apples and pears."),
+        ("Voici la liste — pommes et poires.", "Here is the list: apples and pears."),
+        ("Traduction : Jean Dupont", "Translation: Jean Dupont"),
+        ("Cela coûte dix euros !", "It costs\u00a0ten euros\u202f!"),
+    ],
+)
+async def test_words_that_belong_to_a_translation_stay(
+    group: TaskGroup, model: Speaker, text: str, said: str
+) -> None:
+    model.rule = saying(said)
+    assert await text_of(group, text, source_lang="fr", target_lang="en") == said
+
+
+async def test_a_memory_answers_only_where_it_keeps_what_is_kept(group: TaskGroup, model: Speaker) -> None:
+    memory = [
+        {"source": "Open {name}", "target": "Öffne {name}"},
+        {"source": "Close {name}", "target": "Schließe"},
+        {"source": "Cats & dogs", "target": "Katzen & <Hunde>"},
+    ]
+    assert await text_of(group, "Open {name}", tm_list=memory) == "Öffne {name}"
+    assert await text_of(group, "Open {Name}", tm_list=memory) == "OPEN {Name}"
+    assert await text_of(group, "Close {name}", tm_list=memory) == "CLOSE {name}"
+    shown = [{"source": "Cats first", "target": "Katzen < Hunde"}]
+    assert await text_of(group, "<p>Cats first</p>", tm_list=shown) == "<p>Katzen &lt; Hunde</p>"
+
+
+async def test_a_guess_leaves_no_text_untranslated(group: TaskGroup, model: Speaker) -> None:
+    for text in ("Details", "Menu", "Name"):
+        assert await text_of(group, text, source_lang="auto") == text.upper()
+    assert all("from German to German" not in prompt for prompt in model.prompts)
+
+
+async def test_of_a_mixed_text_only_the_foreign_part_is_translated(group: TaskGroup, model: Speaker) -> None:
+    german = "Das ist ein ganz normaler deutscher Satz, den jeder versteht."
+    english = "This is an ordinary English sentence that everybody understands."
+    text = f"{german}\n{english}\n{german}\n"
+    assert await text_of(group, text, source_lang="auto") == f"{german}\n{english.upper()}\n{german}\n"
+    assert ["from English to German" in prompt for prompt in model.prompts] == [True]
+
+
 async def test_a_lost_number_is_reported(group: TaskGroup, model: Speaker) -> None:
     model.rule = saying("ES KOSTET VIEL.")
     answer = await translated(group, "It costs 1,200 euros.")
@@ -234,6 +293,8 @@ async def test_a_models_failure_is_the_answer(tmp_path: Path) -> None:
         ({"text": "{", "format": "json"}, 400, "not valid JSON"),
         ({"text": "no cue", "format": "srt"}, 400, "no subtitles"),
         ({"terms": [{"source": "a"}]}, 400, "terms[0].target"),
+        ({"tm_list": [{"source": "a" * 10_000, "target": "b"}] * 100}, 413, "tm_list: 1000100 characters"),
+        ({"text": "[" * 100_000, "format": "json"}, 400, "nested too deep"),
         ({"txt": "x"}, 400, "unknown key"),
     ],
 )
