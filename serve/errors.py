@@ -19,6 +19,7 @@ GroupQwenError
 ├── InternalError            500
 ├── UpstreamFailed           502
 │   └── UpstreamTimeout      504
+│       └── TaskTimeout
 ├── StorageFull              507
 └── Unavailable              503, Retry-After
     ├── ModelStarting
@@ -290,6 +291,17 @@ class TaskStarting(Unavailable):
 
     def __init__(self, task: str) -> None:
         super().__init__(f"The {task} task is starting; try again shortly.", retry_after=2)
+
+
+class TaskTimeout(UpstreamTimeout):
+    """The task was at work for longer than it may be."""
+
+    default_code = "task_timeout"
+
+    def __init__(self, task: str, seconds: float) -> None:
+        super().__init__(
+            f"The {task} task did not answer within {seconds:.0f} s; ask for less at once, or for a stream."
+        )
 
 
 class TooManyWaiting(Unavailable):

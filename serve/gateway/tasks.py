@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import TaskStarting
+from serve.errors import TaskStarting, TaskTimeout
 from serve.gateway.caller import Caller, caller_of
 from serve.gateway.limits import RateLimits
 from serve.gateway.members import POLL_SECONDS, Members
@@ -65,7 +65,8 @@ class Tasks:
 
         A replica that is lost before its first byte is asked again for as long as ``timeouts.replica_wait``.
         """
-        deadline = asyncio.get_running_loop().time() + self.timeouts.replica_wait
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         while True:
             member = await self._members.wait_task(task, self.timeouts.replica_wait)
             scope["state"].update(model=member.id, route=_ROUTE)
@@ -74,7 +75,10 @@ class Tasks:
                 return
             except ReplicaLost as lost:
                 logger.warning("a task did not answer", extra={"task": member.id, "reason": str(lost)})
-                if asyncio.get_running_loop().time() + POLL_SECONDS > deadline:
+                passed = loop.time() - begun
+                if passed >= self.timeouts.task_first_byte:
+                    raise TaskTimeout(task, passed) from lost
+                if passed + POLL_SECONDS > self.timeouts.replica_wait:
                     raise TaskStarting(task) from lost
             await asyncio.sleep(POLL_SECONDS)
 

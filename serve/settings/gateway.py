@@ -34,6 +34,7 @@ class Timeouts(Settings):
     Attributes:
         connect: for a model's port to accept.
         first_byte: for the first byte of an answer, queueing included.
+        task_first_byte: the same of a task, which asks models many times for one answer.
         between_bytes: for the next byte of an answer that has begun.
         replica_wait: for a model that was lost, or a replica that did not answer, to be there again.
         models_refresh: between two looks at which models Serve runs.
@@ -41,6 +42,7 @@ class Timeouts(Settings):
 
     connect: Annotated[float, Field(gt=0)] = 5.0
     first_byte: Annotated[float, Field(gt=0)] = 600.0
+    task_first_byte: Annotated[float, Field(gt=0)] = 3600.0
     between_bytes: Annotated[float, Field(gt=0)] = 120.0
     replica_wait: Annotated[float, Field(ge=0)] = 20.0
     models_refresh: Annotated[float, Field(gt=0)] = 2.0

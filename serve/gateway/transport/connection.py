@@ -19,6 +19,7 @@ class Connection(asyncio.Protocol):
         used: how many requests it has carried.
         last_data: when something last came or went, on the loop's clock; idle sweeps look at it.
         waiting_for_head: whether a request is out whose answer has not begun.
+        for_task: whether that request is for a task.
         given_up: whether it was closed from this side.
     """
 
@@ -30,6 +31,7 @@ class Connection(asyncio.Protocol):
         self.used = 0
         self.last_data = self._loop.time()
         self.waiting_for_head = False
+        self.for_task = False
         self.given_up = False
         self._reset()
 

@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from serve.cluster import model_handle
 from serve.errors import QueueFull
-from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.transport.base import MODELS, TASKS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.settings.gateway import Timeouts
 
 
@@ -33,9 +33,10 @@ class HandleTransport(Transport):
             pieces = self._handles[model].ask.remote(method, path, headers, body)
         except RayServeException as error:
             raise ReplicaLost(str(error), begun=False) from error
-        answer = HandleAnswer(pieces, self.timeouts.between_bytes)
+        timeouts = self.timeouts
+        answer = HandleAnswer(pieces, timeouts.between_bytes)
         try:
-            async with asyncio.timeout(self.timeouts.first_byte):
+            async with asyncio.timeout(timeouts.task_first_byte if mount == TASKS else timeouts.first_byte):
                 await answer.read_head()
         except BackPressureError:
             answer.close()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from serve.errors import QueueFull
-from serve.gateway.transport.base import MODELS, Answer, RawHeaders, ReplicaLost, Transport
+from serve.gateway.transport.base import MODELS, TASKS, Answer, RawHeaders, ReplicaLost, Transport
 from serve.gateway.transport.connection import Connection
 from serve.replica.asgi import MODEL_HEADER
 from serve.settings.gateway import Limits, Timeouts
@@ -40,6 +40,7 @@ class HttpTransport(Transport):
         while True:
             connection = self._kept() or await self._connect()
             reused = connection.used > 0
+            connection.for_task = mount == TASKS
             self._busy.add(connection)
             try:
                 await connection.request(data)
@@ -129,8 +130,9 @@ class HttpTransport(Transport):
             for connection in list(self._busy):
                 if connection.paused:
                     continue  # It is the client that is slow.
-                head = connection.waiting_for_head
-                allowed = self.timeouts.first_byte if head else self.timeouts.between_bytes
+                allowed = self.timeouts.between_bytes
+                if connection.waiting_for_head:
+                    allowed = self.timeouts.task_first_byte if connection.for_task else self.timeouts.first_byte
                 if now - connection.last_data > allowed:
                     connection.abort(f"nothing came for {allowed:g} s")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from serve.handlers.translation.languages import Language
@@ -13,6 +15,10 @@ from serve.protocol.events import Delta, Event, Usage
 from serve.protocol.sse import frame
 
 Json = dict[str, Any]
+
+#: A gateway takes a stream in which nothing comes for long for a lost one.
+SIGN_SECONDS = 20.0
+_SIGN = b": working\n\n"
 
 
 def usage_of(translations: Sequence[Translation]) -> Usage:
@@ -53,13 +59,32 @@ def outcome(one: Translation) -> Json:
 
 
 async def events(translations: Sequence[Translation]) -> AsyncGenerator[Sequence[Event], None]:
-    """The parts of every text, one text after the other, and the token counts at the end."""
+    """The parts of every text, one text after the other, and the token counts at the end; an empty part as a sign of
+    life where a model takes long."""
     for index, one in enumerate(translations):
-        async for part in one.parts():
-            if part:
+        async with aclosing(_with_signs(one.parts())) as parts:
+            async for part in parts:
                 yield (Delta(index=index, text=part),)
         yield (Delta(index=index, finish_reason="stop"),)
     yield (usage_of(translations),)
+
+
+async def _with_signs(parts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """The parts that are not empty, and an empty one whenever none has come for ``SIGN_SECONDS``."""
+    async with aclosing(parts):
+        while True:
+            coming = asyncio.ensure_future(anext(parts, None))
+            try:
+                while not (await asyncio.wait({coming}, timeout=SIGN_SECONDS))[0]:
+                    yield ""
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+            if (part := coming.result()) is None:
+                return
+            if part:
+                yield part
 
 
 class TranslationEncoder:
@@ -75,6 +100,8 @@ class TranslationEncoder:
         return b"".join(self._frame(event) for event in ready if isinstance(event, Delta))
 
     def _frame(self, event: Delta) -> bytes:
+        if not event.text and event.finish_reason is None:
+            return _SIGN
         body: Json = {**self._head, "index": event.index, "text": event.text, "finish_reason": event.finish_reason}
         if event.finish_reason is not None:
             one = self._translations[event.index]

@@ -156,7 +156,12 @@ class Translation:
             for task in next(waiting):
                 done = await task
                 self.report.add(done)
-                texts.append(done.text)
+                if part.joins:  # Only the whole of it can be broken into lines.
+                    texts.append(done.text)
+                else:
+                    yield part.render(done.text)
+            if not texts:
+                continue
             said = "".join(texts)
             yield await asyncio.to_thread(part.render, said) if len(said) > _LONG else part.render(said)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serve.gateway.transport.base import ReplicaLost
+from serve.gateway.transport.base import TASKS, ReplicaLost
 from serve.settings.gateway import Timeouts
 from tests.unit.gateway.group import settled
 from tests.unit.gateway.proxy import OF_A_MODEL, ask, plain, proxied, silent, whole
@@ -18,6 +18,21 @@ async def test_an_answer_that_does_not_begin_in_time_is_given_up() -> None:
         with pytest.raises(ReplicaLost, match=r"nothing came for 0\.05 s") as raised:
             await ask(transport)
         assert not raised.value.begun
+        released.set()
+
+
+async def test_a_task_has_a_time_of_its_own() -> None:
+    released = asyncio.Event()
+    timeouts = Timeouts(first_byte=0.05, task_first_byte=60)
+    async with proxied(silent(released), silent(released), timeouts=timeouts) as (proxy, transport):
+        asking = asyncio.create_task(transport.ask("m", "POST", "/", [], b"", TASKS))
+        await settled(lambda: proxy.requests)
+        with pytest.raises(ReplicaLost):
+            await ask(transport)
+        assert not asking.done()
+        transport.timeouts = Timeouts(task_first_byte=0.05)
+        with pytest.raises(ReplicaLost, match="nothing came"):
+            await asking
         released.set()
 
 

@@ -11,6 +11,7 @@ import pytest
 from serve.errors import GroupQwenError, InvalidRequest, NotFound, QueueFull, RateLimited, UpstreamTimeout
 from serve.gateway.transport.base import ReplicaLost
 from serve.protocol.events import Delta, Event, Usage
+from serve.settings.gateway import Timeouts
 from serve.tasks.client import GroupClient
 from tests.unit.gateway.group import group, running, settled
 from tests.unit.replica.models import Scripted
@@ -65,6 +66,15 @@ async def test_a_lost_replica_of_a_task_is_asked_again(tmp_path: Path) -> None:
         running_group.gateway.transport.failures = [ReplicaLost("gone", begun=False)]
         answer = await running_group.client.get("/v1/languages")
     assert answer.status_code == 200
+
+
+async def test_a_task_that_takes_too_long_is_not_said_to_be_starting(tmp_path: Path) -> None:
+    async with task_group(tmp_path, "translation", Scripted(*ANSWER)) as running_group:
+        gateway = running_group.gateway
+        gateway.transport.failures = [ReplicaLost("nothing came", begun=False)]
+        gateway.tasks.timeouts = Timeouts(task_first_byte=1e-9)
+        answer = await running_group.client.get("/v1/languages")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "task_timeout")
 
 
 async def test_a_task_answers_nobody_without_the_internal_token(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from serve.errors import QueueFull
+from serve.handlers.translation import answers
+from serve.protocol.events import Delta, Usage
 from serve.protocol.requests import ChatRequest
 from tests.unit.gateway.group import settled
 from tests.unit.protocol.events import ends_well, frames
@@ -261,6 +263,33 @@ async def test_a_stream_comes_in_order_and_tells_the_outcome(group: TaskGroup) -
         (1, "en", []),
     ]
     assert chunks[-1]["usage"]["completion_tokens"] == 15
+
+
+@pytest.mark.parametrize("path", [ROUTE, "/v1/chat/completions"])
+async def test_a_stream_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(answers, "SIGN_SECONDS", 0.02)
+    go_on = asyncio.Event()
+    ends = [Delta(text="HALLO"), Delta(finish_reason="stop"), Usage(1, 1)]
+    options = {"source_lang": "en", "target_lang": "de"}
+    body: dict[str, Any] = {**ASKED, "text": "Hello."}
+    if path != ROUTE:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hello."}], "translation_options": options}
+    async with (
+        task_group(tmp_path, "translation", Scripted(go_on, ends)) as group,
+        group.client.stream("POST", path, json={**body, "stream": True}) as answer,
+    ):
+        assert answer.status_code == 200 and not go_on.is_set()
+        go_on.set()
+        content = await answer.aread()
+    assert ends_well(content) and b"HALLO" in content
+
+
+async def test_pieces_of_a_long_text_are_streamed_one_by_one(tmp_path: Path) -> None:
+    text = " ".join(f"This is sentence number {n} of a long text." for n in range(12))
+    async with task_group(tmp_path, "translation", Speaker(), user_config={"segment_chars": 100}) as group:
+        answer = await group.client.post(ROUTE, json={**ASKED, "text": text, "stream": True})
+    parts = [chunk["text"] for chunk in frames(answer.content) if chunk.get("text")]
+    assert len(parts) == 6 and "".join(parts) == text.upper()
 
 
 async def test_a_client_that_leaves_stops_the_model(tmp_path: Path) -> None:
