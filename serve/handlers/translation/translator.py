@@ -155,8 +155,12 @@ class Translator:
     async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:
         """The best of as many answers as are asked for, and what all of them took."""
         plan = self._plan
-        terms = plan.terms.within(whole.text)
-        examples = await asyncio.to_thread(plan.memory.nearest, whole.text, plan.behaviour.memory_examples)
+        terms, examples = await asyncio.to_thread(
+            lambda: (
+                plan.terms.within(whole.text),
+                plan.memory.nearest(whole.text, plan.behaviour.memory_examples),
+            )
+        )
         task = Task(
             text=whole.text,
             source=source,

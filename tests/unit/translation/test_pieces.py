@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +129,17 @@ def test_terms_are_words_of_their_own_and_the_longest_counts() -> None:
     assert Terms(terms).within("A neural net learns.") == [terms[1]]
     assert Terms(terms).within("The internet is down, the net is not.") == [terms[0]]
     assert has_term("我喜欢机器学习。", "机器学习") and has_term("Die Netzwerke", "Netz") and not has_term("", "x")
+
+
+def test_many_terms_and_a_large_memory_take_no_time() -> None:
+    text = " ".join(f"word{n}" for n in range(80))
+    pairs = [Pair(source=text[n % 300 : n % 300 + 3 + n // 300], target="x") for n in range(10_000)]
+    terms, memory = Terms(pairs[:1000]), Memory(pairs)
+    before = time.thread_time()
+    for _ in range(10):
+        terms.within(text)
+        memory.nearest(text, 3)
+    assert time.thread_time() - before < 3
 
 
 def test_a_memory_shows_the_nearest_last() -> None:

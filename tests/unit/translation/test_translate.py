@@ -12,7 +12,7 @@ import pytest
 
 from serve.errors import QueueFull
 from serve.handlers.translation import answers
-from serve.protocol.events import Delta, Usage
+from serve.protocol.events import Delta, Event, Usage
 from serve.protocol.requests import ChatRequest
 from tests.unit.gateway.group import settled
 from tests.unit.protocol.events import ends_well, frames
@@ -269,7 +269,7 @@ async def test_a_stream_comes_in_order_and_tells_the_outcome(group: TaskGroup) -
 async def test_a_stream_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(answers, "SIGN_SECONDS", 0.02)
     go_on = asyncio.Event()
-    ends = [Delta(text="HALLO"), Delta(finish_reason="stop"), Usage(1, 1)]
+    ends: list[Event] = [Delta(text="HALLO"), Delta(finish_reason="stop"), Usage(1, 1)]
     options = {"source_lang": "en", "target_lang": "de"}
     body: dict[str, Any] = {**ASKED, "text": "Hello."}
     if path != ROUTE:
