@@ -161,16 +161,22 @@ def _capacity() -> Capacity:
 _PLACED = ("RUNNING", "UPDATING", "RECOVERING")
 
 
-async def dashboard_address() -> str:
-    """Where Ray's dashboard, and with it the Job API, is reached from this node."""
-    return await asyncio.to_thread(_dashboard_address)
+async def job_addresses() -> tuple[str, str]:
+    """Where Ray's dashboard, and with it the Job API, is reached from this node, and where the cluster is.
+
+    Raises:
+        Unavailable: there is no dashboard.
+    """
+    return await asyncio.to_thread(_job_addresses)
 
 
-def _dashboard_address() -> str:
+def _job_addresses() -> tuple[str, str]:
     found = get_webui_url_from_internal_kv()
     if not found:
         raise Unavailable("Ray runs without its dashboard here, which jobs are submitted to.", code="no_job_api")
-    return f"http://{found}"
+    return f"http://{found}", ray.get_runtime_context().gcs_address
+
+
 def own_host(host: str) -> str:
     """The address at which this machine reaches a proxy that listens on ``host``."""
     return host if host in _LOOPBACK else "127.0.0.1"

@@ -1,4 +1,4 @@
-"""A Qwen2.5-VL for llama.cpp, made here: small layers with random weights, the real tokenizer, and its projector."""
+"""A Qwen2.5-VL for llama.cpp, made here: small random layers, a token for each byte, and its projector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import gguf
 import numpy as np
 
-from serve.models import fetch
 from serve.settings.model import ModelSettings
 
 MODEL, PROJECTOR = "tiny-qwen2.5-vl.gguf", "mmproj-tiny.gguf"
@@ -25,16 +24,11 @@ TEMPLATE = """\
 {% endif %}"""
 
 
-def save_qwen2_5_vl(folder: Path, tokenizer_of: ModelSettings) -> None:
-    """Write ``MODEL`` and ``PROJECTOR`` into ``folder``.
-
-    Args:
-        tokenizer_of: a model on a GGUF file whose tokenizer is Qwen's.
-    """
+def save_qwen2_5_vl(folder: Path) -> None:
+    """Write ``MODEL`` and ``PROJECTOR`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = np.random.default_rng(0)
-    assert tokenizer_of.weights is not None
-    _save_text(folder / MODEL, fetch(tokenizer_of.id, tokenizer_of.weights, progress=False), numbers)
+    _save_text(folder / MODEL, numbers)
     _save_projector(folder / PROJECTOR, numbers)
 
 
@@ -46,11 +40,11 @@ def settings_of(folder: Path, **engine: Any) -> ModelSettings:
         if (content := (folder / name).read_bytes())
     ]
     weights = {"folder": folder.name, "entry": MODEL, "files": files, "sources": [{"path": str(folder)}]}
-    told = {"context": 1024, "projector": PROJECTOR, "images": 2, "image_max_tokens": 64, **engine}
+    told = {"context": 1024, "threads": 1, "projector": PROJECTOR, "images": 2, "image_max_tokens": 64, **engine}
     return ModelSettings.model_validate({"id": "seer", "handler": "llamacpp", "weights": weights, "engine": told})
 
 
-def _save_text(path: Path, source: Path, numbers: np.random.Generator) -> None:
+def _save_text(path: Path, numbers: np.random.Generator) -> None:
     writer = gguf.GGUFWriter(path, "qwen2vl")
     writer.add_block_count(_LAYERS)
     writer.add_context_length(4096)
@@ -61,7 +55,7 @@ def _save_text(path: Path, source: Path, numbers: np.random.Generator) -> None:
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(1e6)
     writer.add_rope_dimension_sections([4, 6, 6, 0])
-    words = _copy_tokenizer(writer, source)
+    words = _add_tokenizer(writer)
     writer.add_chat_template(TEMPLATE)
 
     def matrix(name: str, *shape: int, scale: float = 0.08) -> None:
@@ -84,15 +78,23 @@ def _save_text(path: Path, source: Path, numbers: np.random.Generator) -> None:
     _write(writer)
 
 
-def _copy_tokenizer(writer: gguf.GGUFWriter, source: Path) -> int:
-    """Copy Qwen's tokenizer; returns how many tokens it has."""
-    reader = gguf.GGUFReader(source)
-    for field in reader.fields.values():
-        if field.name.startswith("tokenizer.ggml."):
-            kind = field.types[0]
-            inner = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), kind, inner)
-    return len(reader.fields["tokenizer.ggml.tokens"].data)
+def _add_tokenizer(writer: gguf.GGUFWriter) -> int:
+    """A tokenizer of Qwen's kind that knows bytes, one pair, and Qwen's marks; returns how many tokens it has."""
+    # GPT-2's letters for bytes: those that can be printed stand for themselves.
+    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in printed]
+    letters = {byte: chr(byte) for byte in printed} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
+    marks = [f"<|{name}|>" for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad")]
+    words = [*(letters[byte] for byte in range(256)), letters[32] + "t", *marks]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(words)
+    writer.add_token_types([gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(marks))
+    writer.add_token_merges([f"{letters[32]} t"])
+    writer.add_bos_token_id(words.index("<|endoftext|>"))
+    writer.add_eos_token_id(words.index("<|im_end|>"))
+    writer.add_add_bos_token(False)
+    return len(words)
 
 
 def _save_projector(path: Path, numbers: np.random.Generator) -> None:

@@ -166,6 +166,25 @@ def qwen_tokenizer(settings: ModelSettings) -> Any:
     return tokenizer
 
 
+def byte_tokenizer() -> Any:
+    """A tokenizer with a token for each byte and Qwen's marks, made in a moment."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    inner = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    names = ("im_start", "vision_start", "vision_end", "image_pad", "video_pad")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[f"<|{name}|>" for name in names],
+        chat_template=TEMPLATE,
+    )
+
+
 def save_adapter(folder: Path, base: Path, *, rank: int = 8, hidden: int | None = None) -> Path:
     """A PEFT adapter with random weights for the query projections of a checkpoint of Llama's kind."""
     import torch

@@ -77,10 +77,13 @@ class RayJobs:
 
     Args:
         address: such as ``http://127.0.0.1:8265``.
+        cluster: where programs reach the cluster. Ray itself would tell them of the one that was started last on the
+            machine.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cluster: str) -> None:
         self._address = address
+        self._cluster = cluster
         self._made: JobSubmissionClient | None = None
 
     def submit(self, name: str, command: Sequence[str]) -> None:
@@ -95,7 +98,7 @@ class RayJobs:
         folder = str(Path(__file__).resolve().parents[1])
         try:
             self._client().submit_job(
-                entrypoint=shlex.join(command),
+                entrypoint=shlex.join(["env", f"RAY_ADDRESS={self._cluster}", *command]),
                 submission_id=name,
                 runtime_env={"env_vars": {"PYTHONPATH": folder}},
             )

@@ -82,7 +82,7 @@ class Gateway:
         internal = [(TOKEN_HEADER, token.encode())]
         self._members = Members(self._transport, internal, behaviour.timeouts.models_refresh)
         rate_limits = RateLimits()
-        self._runner = Runner(self._store, self._keeper, self._members, behaviour.fine_tuning)
+        self._runner = Runner(self._store, self._keeper, self._members)
         self._fine_tuning = FineTuningJobs(self._store, self._members, self._runner, environment.runs)
         self._waking = Waking(self._members, self._transport, internal, Waker().wake)
         self._feedback_watch = FeedbackWatch(self._store, Promotions(Registry(environment.adapters_dir)))

@@ -12,16 +12,18 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from serve.pictures.decode import BadPicture, check_bytes
 from serve.settings.pictures import PictureLimits
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+#: All of IPv6 that is handed out to the open internet (RFC 4291, 2.4); ``is_global`` says yes to some of the rest.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 #: IPv6 addresses that stand for IPv4 ones behind a translator (RFC 6052, RFC 8215).
 _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -44,6 +46,8 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is not None:
             return is_public(str(inner))
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 
@@ -98,24 +102,32 @@ class PictureFetcher:
             headers={"accept": "image/*", "accept-encoding": "identity", "user-agent": "groupqwen"},
         ) as session:
             for _ in range(self._limits.redirects + 1):
-                self._check(url)
-                async with session.get(url, allow_redirects=False) as answer:
+                # What is checked is what is connected to: other parsers may see another host in the same text.
+                address = self._checked(url)
+                async with session.get(address, allow_redirects=False) as answer:
                     if answer.status not in _REDIRECTS:
                         return await self._read(answer)
-                    url = urljoin(url, answer.headers.get("location", ""))
+                    url = str(address.join(URL(answer.headers.get("location", ""))))
         raise BadPicture(f"its address redirects more than {self._limits.redirects} times")
 
-    def _check(self, url: str) -> None:
-        """Check what can be told from the address alone; host names are checked when they are resolved."""
-        parts = _split(url)
-        if parts.scheme != "https" or not parts.hostname:
+    def _checked(self, text: str) -> URL:
+        """The address in ``text``, once what can be told from it alone is right; names are checked when they are
+        resolved."""
+        if len(text) > _MAX_URL or not text.isprintable() or " " in text:
+            raise BadPicture(_NO_ADDRESS)
+        try:
+            url = URL(text)
+            host = url.raw_host
+        except ValueError:
+            raise BadPicture(_NO_ADDRESS) from None
+        if url.scheme != "https" or not host:
             raise BadPicture("its address is not https")
-        if parts.username is not None or parts.password is not None:
+        if url.raw_user is not None or url.raw_password is not None:
             raise BadPicture("its address holds a user name or a password")
-        host = parts.hostname
         # aiohttp connects to an address that is written out without asking the resolver.
-        if (":" in host or host.replace(".", "").isdigit()) and not self._allowed(host):
+        if _is_address(host) and not self._allowed(host):
             raise _Refused(_PRIVATE)
+        return url
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         if answer.status != 200:
@@ -129,6 +141,7 @@ class PictureFetcher:
 
 
 _PRIVATE = "its address is not a public one"
+_NO_ADDRESS = "its address is too long or not an address"
 
 
 class _Checked(AbstractResolver):
@@ -157,12 +170,9 @@ class _Checked(AbstractResolver):
         """Nothing is held."""
 
 
-def _split(url: str) -> SplitResult:
-    if len(url) > _MAX_URL or not url.isprintable() or " " in url:
-        raise BadPicture("its address is too long or not an address")
+def _is_address(host: str) -> bool:
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        raise BadPicture("its address is too long or not an address") from None
-    return parts
+        return False
+    return True

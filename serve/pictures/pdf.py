@@ -42,18 +42,22 @@ def pages_of(content: bytes, wanted: str | None, most: int, limits: PictureLimit
             raise BadPicture("it is a PDF that is broken or locked") from None
         try:
             numbers = _numbers(wanted, len(document), most)
-            return [(number, _page(document[number - 1], limits)) for number in numbers]
+            # All of them together have no more pixels than one picture may.
+            return [(number, _page(document[number - 1], limits.pixels / most)) for number in numbers]
         except pypdfium2.PdfiumError:
             raise BadPicture("it is a PDF with a page that cannot be drawn") from None
         finally:
             document.close()
 
 
-def _page(page: object, limits: PictureLimits) -> Image.Image:
+def _page(page: object, pixels: float) -> Image.Image:
     width, height = page.get_size()  # type: ignore[attr-defined]  # pypdfium2 has no types
     if not (0 < width < math.inf and 0 < height < math.inf):
         raise BadPicture("it is a PDF with a page of no size")
-    scale = min(_SCALE, math.sqrt(limits.pixels / (width * height)))
+    scale = min(_SCALE, math.sqrt(pixels / (width * height)))
+    # PDFium rounds each side up, which makes a long strip of what is thinner than a pixel.
+    if math.ceil(width * scale) * math.ceil(height * scale) > 2 * pixels:
+        raise BadPicture("it is a PDF with a page of a shape that cannot be drawn")
     drawn: Image.Image = page.render(scale=scale).to_pil()  # type: ignore[attr-defined]
     return drawn.convert("RGB")
 

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image
 
@@ -18,7 +19,11 @@ from serve.pictures.fetch import PictureFetcher
 from serve.pictures.pdf import MAGIC, pages_of
 from serve.settings.pictures import PictureLimits
 
+T = TypeVar("T")
+
 _DATA = re.compile(r"data:(?:image/[\w.+-]+|application/(?:pdf|octet-stream))?;base64,", re.IGNORECASE)
+#: A decoded picture may have 120 MB.
+DECODED_AT_ONCE = 2
 #: A PNG over this is sent on as JPEG instead: of photos it would be several times as large.
 _PNG_BYTES = 1024 * 1024
 _JPEG_QUALITY = 95
@@ -38,16 +43,16 @@ class Found:
 
 
 class Pictures:
-    """Reads pictures within ``limits``; decodes in threads, at most ``parallel`` at once.
+    """Reads pictures within ``limits``, and decodes them in threads.
 
     Args:
-        fetcher: gets what lies at an https address; one with the same limits where it is left out.
+        turns: bounds how many are decoded at once; shared by those who read with changing limits.
     """
 
-    def __init__(self, limits: PictureLimits, *, fetcher: PictureFetcher | None = None, parallel: int = 2) -> None:
+    def __init__(self, limits: PictureLimits, turns: asyncio.Semaphore | None = None) -> None:
         self._limits = limits
-        self._fetcher = fetcher or PictureFetcher(limits)
-        self._turns = asyncio.Semaphore(parallel)
+        self._fetcher = PictureFetcher(limits)
+        self._turns = turns or asyncio.Semaphore(DECODED_AT_ONCE)
 
     async def read(self, sources: Sequence[str | bytes], params: Sequence[str]) -> list[Image.Image]:
         """The pictures, in order.
@@ -59,32 +64,38 @@ class Pictures:
         Raises:
             InvalidRequest: the first that cannot be taken, by its place and why.
         """
-        return [one.picture for one in await self._all(sources, params, self._picture)]
+        return await self._all(sources, params, lambda _, content: [decode(content, self._limits)])
 
     async def read_pages(
-        self, sources: Sequence[str | bytes], params: Sequence[str], pages: str | None, most: int
-    ) -> list[Found]:
+        self,
+        sources: Sequence[str | bytes],
+        params: Sequence[str],
+        pages: str | None,
+        most: int,
+        keep: Callable[[Found], T],
+    ) -> list[T]:
         """As ``read``, with pages of PDF files among the pictures.
 
         Args:
             pages: which of a PDF's pages; all where it is left out.
             most: pages of one PDF.
+            keep: what is kept of each picture, so that not all need be in memory; called in a thread.
         """
 
-        def drawn(place: int, content: bytes) -> list[Found]:
+        def drawn(place: int, content: bytes) -> list[T]:
             if not content.startswith(MAGIC):
-                return self._picture(place, content)
-            return [Found(one, place, number) for number, one in pages_of(content, pages, most, self._limits)]
+                return [keep(Found(decode(content, self._limits), place))]
+            found = pages_of(content, pages, most, self._limits)
+            return [keep(Found(one, place, number)) for number, one in found]
 
         return await self._all(sources, params, drawn)
 
-    def _picture(self, place: int, content: bytes) -> list[Found]:
-        return [Found(decode(content, self._limits), place)]
-
-    async def _all(self, sources: Sequence[str | bytes], params: Sequence[str], made: Make) -> list[Found]:
+    async def _all(
+        self, sources: Sequence[str | bytes], params: Sequence[str], made: Callable[[int, bytes], list[T]]
+    ) -> list[T]:
         read = (self._read(place, source, made) for place, source in enumerate(sources))
         found = await asyncio.gather(*read, return_exceptions=True)
-        pictures: list[Found] = []
+        pictures: list[T] = []
         for place, (one, param) in enumerate(zip(found, params, strict=True)):
             if isinstance(one, BadPicture):
                 raise InvalidRequest(f"Picture {place} cannot be taken: {one}.", param=param, code="invalid_image")
@@ -93,23 +104,24 @@ class Pictures:
             pictures += one
         return pictures
 
-    async def _read(self, place: int, source: str | bytes, made: Make) -> list[Found]:
-        if isinstance(source, str):
-            data = _DATA.match(source)
-            content = _decoded(source[data.end() :], self._limits) if data else await self._fetched(source)
-        else:
-            content = source
+    async def _read(self, place: int, source: str | bytes, made: Callable[[int, bytes], list[T]]) -> list[T]:
+        fetched = source
+        if isinstance(source, str) and not _DATA.match(source):
+            fetched = await self._fetched(source)
         async with self._turns:
-            return await asyncio.to_thread(made, place, content)
+            return await asyncio.to_thread(lambda: made(place, self._content(fetched)))
+
+    def _content(self, source: str | bytes) -> bytes:
+        if isinstance(source, bytes):
+            return source
+        head = _DATA.match(source)
+        assert head is not None, "addresses are fetched by then"
+        return _decoded(source[head.end() :], self._limits)
 
     async def _fetched(self, url: str) -> bytes:
         if not url.lower().startswith("https://"):
             raise BadPicture("it must be a data URL (data:image/png;base64,...) or an https address")
         return await self._fetcher.fetch(url)
-
-
-#: Makes the pictures of a file; given the place of its source.
-Make = Callable[[int, bytes], list[Found]]
 
 
 def data_url(picture: Image.Image) -> str:

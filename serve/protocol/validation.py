@@ -45,14 +45,15 @@ def parse_request(kind: type[T], raw: dict[str, object]) -> T:
         ]
     location, fault_type, message = max(faults, key=lambda fault: len(fault[0]))
     param = path_of(location) or None
+    fields = [field.alias or name for name, field in kind.model_fields.items()]
     if fault_type == _UNKNOWN:
-        guess = nearest(str(location[-1]), kind.model_fields) if len(location) == 1 else None
+        guess = nearest(str(location[-1]), fields) if len(location) == 1 else None
         hint = f"; did you mean {guess!r}?" if guess else "."
         raise InvalidRequest(f"{param}: unknown key{hint}", param=param, code="unknown_parameter")
     if fault_type == _MISSING:
         raise InvalidRequest(f"{param}: this field is required.", param=param, code="missing_parameter")
     text = message.removeprefix("Value error, ")
-    if param is None and text.partition(" ")[0] in kind.model_fields:
+    if param is None and text.partition(" ")[0] in fields:
         param = text.partition(" ")[0]
     raise InvalidRequest(f"{param}: {text}." if location else f"{text}.", param=param)
 

@@ -38,12 +38,12 @@ class PictureGrid:
         coordinates: ``pixels`` of the picture as the model sees it, or ``thousandths`` of its width and height.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    patch: Annotated[int, Field(ge=1)]
-    merge: Annotated[int, Field(ge=1)]
-    min_pixels: Annotated[int, Field(ge=1)]
-    max_pixels: Annotated[int, Field(ge=1)]
+    patch: Annotated[int, Field(ge=1, strict=True)]
+    merge: Annotated[int, Field(ge=1, strict=True)]
+    min_pixels: Annotated[int, Field(ge=1, strict=True)]
+    max_pixels: Annotated[int, Field(ge=1, strict=True)]
     coordinates: Literal["pixels", "thousandths"]
 
     @property

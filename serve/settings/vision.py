@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from serve.settings.base import Settings
 from serve.settings.pictures import PictureGrid, PictureLimits
+
+
+def _as_grid(raw: object) -> object:
+    """A mapping as a grid: settings are strict, and want an object where the type is a dataclass."""
+    return _GRID.validate_python(raw) if isinstance(raw, dict) else raw
+
+
+_GRID = TypeAdapter(PictureGrid)
+Grid = Annotated[PictureGrid, BeforeValidator(_as_grid)]
 
 
 class VisionUserConfig(Settings):
@@ -25,7 +34,7 @@ class VisionUserConfig(Settings):
     """
 
     model: Annotated[str, Field(min_length=1)] = "auto"
-    grids: dict[str, PictureGrid] = {}
+    grids: dict[str, Grid] = {}
     images: Annotated[int, Field(ge=1)] = 8
     pictures: PictureLimits = PictureLimits()
     max_tokens: Annotated[int, Field(ge=1)] = 2048

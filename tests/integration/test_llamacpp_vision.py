@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import threading
 from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,16 +15,15 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from serve.errors import ContextLengthExceeded, InvalidRequest
+from serve.errors import ContextLengthExceeded, InvalidRequest, QueueFull
 from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.handler import LlamaCppHandler
 from serve.handlers.llamacpp.library import C
 from serve.handlers.llamacpp.model import Model
-from serve.handlers.llamacpp.sight import Sight
+from serve.handlers.llamacpp.sight import NobodyWaits, Sight
 from serve.handlers.llamacpp.threads import in_own_thread
 from serve.protocol.events import Event
 from serve.settings.engines import LlamaCppEngine
-from serve.settings.model import ModelSettings
 from serve.settings.pictures import PictureGrid
 from tests.llamacpp import CAPITAL, chat, deltas, events_of, stream, text, usage
 from tests.pictures import file_of, plain, url_of
@@ -33,9 +33,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def folder(qwen_settings: ModelSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("qwenvl") / "tiny-qwen2.5-vl"
-    save_qwen2_5_vl(found, qwen_settings)
+    save_qwen2_5_vl(found)
     return found
 
 
@@ -82,7 +82,7 @@ async def test_answers_are_those_of_llama_cpps_own_way_through_the_prompt(
 
 
 def _by_the_helper(folder: Path, colour: str, size: tuple[int, int], tokens: int) -> list[bytes]:
-    settings = LlamaCppEngine(context=1024, slots=1, projector=PROJECTOR, image_max_tokens=64)
+    settings = LlamaCppEngine(context=1024, slots=1, threads=1, projector=PROJECTOR, image_max_tokens=64)
     model = Model(folder / MODEL, settings)
     context, sight = Context(model, settings), Sight(folder / PROJECTOR, model, settings)
     shown = plain(colour, size)
@@ -134,7 +134,9 @@ async def test_pictures_that_differ_share_only_what_is_before_them(handler: Llam
     words = [{"type": "text", "text": "one two three four five six seven eight nine ten"}]
     await events_of(handler, asked(*words, picture("yellow")))
     events = await events_of(handler, asked(*words, picture("purple")))
-    assert 10 <= usage(events).cached_tokens < 20
+    # A byte is a token: what is before the words, the words, and the mark of a picture.
+    before = "<|im_start|>user\none two three four five six seven eight nine ten"
+    assert usage(events).cached_tokens == len(before) - len("<|im_start|>") + 1 - before.count(" t") + 1
 
 
 async def test_pictures_and_words_of_many_are_decoded_together_as_alone(handler: LlamaCppHandler) -> None:
@@ -166,6 +168,32 @@ async def test_one_that_leaves_while_its_picture_is_read_disturbs_nobody(handler
     await left.aclose()
     assert text(await events_of(handler, asked(picture("red")))) == expected
     assert text(await events_of(handler, asked(picture("navy", (224, 224)))))
+
+
+async def test_nothing_is_encoded_for_one_that_left(folder: Path) -> None:
+    settings = settings_of(folder).engine
+    assert isinstance(settings, LlamaCppEngine)
+    sight = Sight(folder / PROJECTOR, Model(folder / MODEL, settings), settings)
+    left = threading.Event()
+    left.set()
+    with pytest.raises(NobodyWaits):
+        sight.prompt(f"a {sight.mark} b", [plain("red", (112, 112))], left)
+    tokens, (seen,) = sight.prompt(f"a {sight.mark} b", [plain("red", (112, 112))], threading.Event())
+    assert seen.start < seen.end < len(tokens)
+
+
+async def test_more_requests_with_pictures_than_may_wait_are_refused(folder: Path) -> None:
+    one = LlamaCppHandler(settings_of(folder, slots=1).model_copy(update={"max_queued": 0}))
+    await one.load()
+    try:
+        found = await asyncio.gather(
+            *(events_of(one, asked(picture("red"))) for _ in range(2)), return_exceptions=True
+        )
+        assert isinstance(found[0], list) and text(found[0])
+        assert isinstance(found[1], QueueFull)
+        assert text(await events_of(one, asked(picture("red"))))
+    finally:
+        await one.unload()
 
 
 async def test_more_pictures_than_the_model_takes_are_refused(handler: LlamaCppHandler) -> None:

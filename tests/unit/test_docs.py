@@ -95,7 +95,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "engine of llamacpp": LlamaCppEngine,
     "engine of vllm": VllmEngine,
     "picture_limits": PictureLimits,
-    "Vision: user_config": VisionUserConfig,
+    "vision: user_config": VisionUserConfig,
     "engine of e5": E5Engine,
     "engine of upstream": UpstreamEngine,
     "upstream capabilities": UpstreamCapabilities,

@@ -28,7 +28,7 @@ class Manifest(Settings):
         step: steps done. total_steps: of the whole run. epoch: times through the data.
         tokens: read so far, without padding.
         workers: that made it; each has random states of its own.
-        loss: of the last step that was noted. eval_loss: on the validation data, where there is some.
+        loss: of this step. eval_loss: on the validation data, where there is some.
         versions: of the libraries that wrote it.
         files: everything else in the folder: weights, the optimizer's and the schedule's state, random states, and
             ``trainer_state.json`` with the place in the data.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class Checkpoints:
                 self._require(step, name, wanted, Path(scratch))
         return manifest
 
-    def prune(self, keep: int) -> list[int]:
+    def prune(self, keep: int) -> Sequence[int]:
         """Remove all but the last ``keep`` checkpoints and the best one; gives the steps that went."""
         steps = self.steps()
         best = self.best()

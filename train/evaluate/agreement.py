@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.dataset.formats import Chat, Encoded
+from train.evaluate.measures import continued
 from train.evaluate.served import Said, Served
 from train.evaluate.stack import Progress, Stack
 
@@ -35,8 +36,8 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """Whether both say the same."""
-        return self.trained.strip() == self.served.strip()
+        """Whether both say the same; half a character at the end, which the group leaves out, does not count."""
+        return self.trained.rstrip("\ufffd").strip() == self.served.rstrip("\ufffd").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def compare(
     prompts = [stack.chat.render(conversation, prompt=True) for conversation in conversations]
     said = served.answer(model, conversations, tokens, variables=variables, progress=progress)
     trained = stack.answer(prompts, tokens, tuned=True, progress=progress)
-    asked = [_as_said(stack.chat, prompt, one) for prompt, one in zip(prompts, said, strict=True)]
+    asked = [as_scored(stack.chat, prompt, one) for prompt, one in zip(prompts, said, strict=True)]
     scored = iter(stack.score([one for one in asked if one is not None], tuned=True))
     return AgreementResult(
         [
@@ -103,15 +104,9 @@ def _distances(served: Sequence[float], trained: Sequence[float]) -> list[float]
     return [abs(one - other) for one, other in zip(served, trained, strict=True)]
 
 
-def _as_said(chat: Chat, prompt: str, said: Said) -> Encoded | None:
+def as_scored(chat: Chat, prompt: str, said: Said) -> Encoded | None:
     """The prompt with the served answer, to be scored where its tokens are those that the model wrote."""
-    answer = "".join(said.tokens)
-    if not answer:
-        return None
-    text = prompt + answer
-    before = len(chat.tokens(prompt).ids)
-    found = chat.tokens(text, [len(prompt)])
-    pieces = [text[begin:end] for begin, end in found.spans[before:]]
-    if pieces != said.tokens:
-        return None
-    return Encoded(text, found.ids, [False] * before + [True] * len(pieces), 1)
+    pieces = [said.text[begin:end] for begin, end in chat.tokens(said.text).spans]
+    # A token that is part of a character is told as what no text has.
+    apart = bool(pieces) and all(pieces) and "".join(pieces) == said.text
+    return continued(chat, prompt, said.text) if apart and pieces == said.tokens else None

@@ -7,38 +7,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Never
-
-from tqdm import tqdm
 
 from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
+from train.dataset.commands import progress_bar, run_command
 from train.dataset.formats import TokenizerError
 from train.evaluate.report import FOLDER, PAGE, Report, lines, write_report
 from train.evaluate.run import Evaluation, Subject
 from train.evaluate.served import Served, ServedError
 from train.evaluate.settings import EvaluationSettings, anchored, load_settings
 from train.evaluate.stack import Progress
+from train.finetune.data import DataError
 from train.run_folder import ADAPTER, CONFIG, RunFolder, StorageError
 
 _EPILOG = """exit codes: 0 the gate passed it; 1 failed; 2 wrong usage; 3 evaluated, and the gate did not pass it; 130
 interrupted"""
 
 
+_FAILURES = (SettingsError, DataError, StorageError, TokenizerError, ServedError, ModelSourceError, ValueError)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = _parser().parse_args(argv)
-    try:
-        return _run(options)
-    except (SettingsError, StorageError, TokenizerError, ServedError, ModelSourceError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        return 130
+    return run_command(_parser(), argv, _run, failures=_FAILURES, interrupted="interrupted; nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,13 +113,5 @@ def of_run(
     return anchored(settings, Path.cwd()), Subject(recipe.model.id, adapter or folder.name, base, local / ADAPTER)
 
 
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Progress]:
-    """A progress bar on standard error while that is a terminal."""
-    bar: tqdm[Never]
-    with tqdm(total=total, desc=title, dynamic_ncols=True, leave=False, disable=None, file=sys.stderr) as bar:
-        yield lambda count: _move(bar, count)
-
-
-def _move(bar: tqdm[Never], count: int) -> None:
-    bar.update(min(count, (bar.total or 0) - bar.n))
+def _bar(title: str, total: int) -> AbstractContextManager[Progress]:
+    return progress_bar(title, total, " sequences")

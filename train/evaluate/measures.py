@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from train.dataset.formats import Chat, Encoded, EncodeSettings, Unfit, encode
-from train.dataset.rows import Message, Provenance, Row
+from train.dataset.rows import Row
 from train.evaluate.data import names_in, words_in
 from train.evaluate.stack import Progress, Scored, Stack
 
@@ -73,6 +73,13 @@ def encoded(rows: Sequence[Row], chat: Chat, settings: EncodeSettings) -> list[E
     return found
 
 
+def continued(chat: Chat, prompt: str, answer: str) -> Encoded:
+    """A prompt in the template's text and an answer to it, whose tokens are what is scored."""
+    before = len(chat.tokens(prompt).ids)
+    ids = chat.tokens(prompt + answer, [len(prompt)]).ids
+    return Encoded(prompt + answer, ids, [place >= before for place in range(len(ids))], 1)
+
+
 def loss_of(stack: Stack, sequences: Sequence[Encoded], progress: Progress) -> Loss:
     """The loss on what is learned in the sequences, of both."""
     base, tuned = (stack.score(sequences, tuned=on, progress=progress) for on in (False, True))
@@ -91,10 +98,14 @@ def retention_of(
     questions = [_prompt(stack.chat, prompt, settings) for prompt in prompts]
     base, tuned = (stack.answer(questions, max_tokens, tuned=on, progress=progress) for on in (False, True))
     samples = [Sample(*said) for said in zip(prompts, base, tuned, strict=True)]
-    answered = [one for one in samples if one.base.strip()]
-    rows = [_row(number, one) for number, one in enumerate(answered)]
-    loss = loss_of(stack, encoded(rows, stack.chat, settings), progress)
-    return Retention(loss, len(prompts), leaks_in(samples, trained), samples, len(samples) - len(answered))
+    # Without the mark of an answer's end: most of them are cut off before it.
+    answers = [
+        continued(stack.chat, question, one.base)
+        for question, one in zip(questions, samples, strict=True)
+        if one.base.strip()
+    ]
+    loss = loss_of(stack, answers, progress)
+    return Retention(loss, len(prompts), leaks_in(samples, trained), samples, len(samples) - len(answers))
 
 
 def leaks_in(samples: Sequence[Sample], trained: Sequence[Row]) -> list[tuple[Sample, list[str]]]:
@@ -136,11 +147,6 @@ def with_system(messages: list[dict[str, str]], prompt: str | None) -> list[dict
 
 def _prompt(chat: Chat, question: str, settings: EncodeSettings) -> str:
     return chat.render(with_system([{"role": "user", "content": question}], settings.system_prompt), prompt=True)
-
-
-def _row(number: int, sample: Sample) -> Row:
-    messages = (Message(role="user", content=sample.question), Message(role="assistant", content=sample.base))
-    return Row(id=f"general:{number}", source="groupqwen", messages=messages, provenance=Provenance())
 
 
 def _mean(scored: Sequence[Scored]) -> float:

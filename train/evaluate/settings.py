@@ -84,7 +84,7 @@ class GateSettings(Settings):
     perplexity_rise: Annotated[float, Field(ge=0)] | None = 0.1
     leaks: Annotated[int, Field(ge=0)] | None = 0
     task_drop: Share | None = 0.02
-    agreement: Share | None = 0.7
+    agreement: Share | None = 0.5
     logprob_distance: Annotated[float, Field(gt=0)] | None = 0.1
 
 

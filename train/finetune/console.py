@@ -68,8 +68,8 @@ class _Console:
             self._bar = tqdm(total=event.data["total_steps"], unit="step", dynamic_ncols=True, file=sys.stderr)
         # After a restart it goes back to the last checkpoint.
         self._bar.n = event.data["step"]
-        shown = {name: f"{event.data[name]:.4f}" for name in ("loss", "eval_loss") if name in event.data}
-        self._bar.set_postfix(**shown, tokens_s=f"{event.data['tokens_per_second']:.0f}")
+        shown = {str(name): f"{event.data[name]:.4f}" for name in ("loss", "eval_loss") if name in event.data}
+        self._bar.set_postfix({**shown, "tokens/s": f"{event.data['tokens_per_second']:.0f}"})
 
     def _say(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)

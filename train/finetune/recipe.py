@@ -23,7 +23,6 @@ from train.dataset.formats.split import Seed
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 Files = list[Annotated[str, Field(min_length=1)]]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _base(raw: object) -> object:
@@ -132,7 +131,7 @@ class Schedule(Settings):
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, BeforeValidator(_number), Field(gt=0, lt=1)] = 2e-4
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
-    warmup: Share = 0.05
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     early_stop: EarlyStop | None = None
@@ -172,7 +171,7 @@ class Tracking(Settings):
 
     Attributes:
         tensorboard: write TensorBoard's files into the run's folder.
-        mlflow: the address of a tracking server, or a folder.
+        mlflow: the address of a tracking server, or of a database such as ``sqlite:////srv/mlflow.db``.
     """
 
     tensorboard: bool = False

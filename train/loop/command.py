@@ -16,6 +16,7 @@ from serve.adapters.errors import RegistryError
 from serve.errors import GroupQwenError
 from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
+from train.dataset.commands import run_command
 from train.dataset.formats import TokenizerError
 from train.evaluate.served import ServedError
 from train.loop.settings import LoopSettings, load_settings
@@ -32,7 +33,6 @@ _FAILURES = (
     TokenizerError,
     ModelSourceError,
     GroupQwenError,
-    OSError,
 )
 
 
@@ -45,18 +45,13 @@ def main(argv: list[str] | None = None) -> int:
         " pass the adapter; 130 interrupted",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="such as configs/train/loop.yaml")
-    options = parser.parse_args(argv)
-    try:
-        return _run(load_settings(options.config))
-    except NothingToLearn as found:
-        sys.stdout.write(f"{found}\n")
-        return 0
-    except _FAILURES as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        return 130
+    return run_command(
+        parser,
+        argv,
+        lambda options: _run(load_settings(options.config)),
+        failures=_FAILURES,
+        interrupted="interrupted; the same command goes on from here",
+    )
 
 
 def _run(settings: LoopSettings) -> int:
@@ -65,6 +60,9 @@ def _run(settings: LoopSettings) -> int:
     try:
         with FileLock(folder / ".lock", timeout=0):
             return _round(settings, folder)
+    except NothingToLearn as found:
+        _tell(str(found))
+        return 0
     except Timeout:
         raise SettingsError(f"another run of this loop works in {folder}") from None
 

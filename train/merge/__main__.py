@@ -12,8 +12,11 @@ from pathlib import Path
 from serve.adapters.errors import RegistryError
 from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
+from train.dataset.commands import UsageError, run_command
+from train.evaluate.command import of_run
 from train.evaluate.settings import EvaluationSettings
-from train.run_folder import StorageError
+from train.merge.checkpoint import merge_checkpoint
+from train.run_folder import ADAPTER, RunFolder, StorageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,28 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     # Imports llama.cpp.
     from train.merge.quantize import QUANTIZATIONS
 
-    parser = _parser(sorted(QUANTIZATIONS))
-    options = parser.parse_args(argv)
-    if options.quantization and options.format != "gguf":
-        parser.error("--quantization is for --format gguf")
-    if options.base_gguf and options.format != "gguf":
-        parser.error("--base-gguf is for --format gguf")
-    if options.format == "gguf" and not options.base_gguf:
-        parser.error(
-            "--format gguf needs --base-gguf, the base's own GGUF file, whose tokenizer and settings it keeps"
-        )
-    if Path(options.out).exists():
-        parser.error(f"--out {options.out} is there already")
-    try:
-        _merge(options)
-    except (SettingsError, StorageError, RegistryError, ModelSourceError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        return 130
-    sys.stdout.write(f"{options.out}\n")
-    return 0
+    return run_command(
+        _parser(sorted(QUANTIZATIONS)),
+        argv,
+        _run,
+        failures=(SettingsError, StorageError, RegistryError, ModelSourceError, ValueError),
+        interrupted="interrupted; nothing was written",
+    )
 
 
 def _parser(quantizations: list[str]) -> argparse.ArgumentParser:
@@ -59,21 +47,28 @@ def _parser(quantizations: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _merge(options: argparse.Namespace) -> None:
-    from train.evaluate.command import of_run
-    from train.merge.checkpoint import merge_checkpoint
+def _run(options: argparse.Namespace) -> int:
+    # Imports llama.cpp.
     from train.merge.gguf_file import merge_gguf
-    from train.run_folder import ADAPTER, RunFolder
 
+    gguf, out = options.format == "gguf", Path(options.out)
+    for name in ("quantization", "base_gguf"):
+        if getattr(options, name) and not gguf:
+            raise UsageError(f"--{name.replace('_', '-')} is for --format gguf")
+    if gguf and not options.base_gguf:
+        raise UsageError("--format gguf needs --base-gguf, the base's file, whose tokenizer and settings it keeps")
+    if out.exists():
+        raise UsageError(f"--out {out} is there already")
     folder = RunFolder.of(options.run)
     if folder.local is None:
         raise SettingsError(f"{folder.address}: copy the run to a disk first")
-    out = Path(options.out)
-    if options.format == "gguf":
+    if gguf:
         merge_gguf(Path(options.base_gguf), folder.local / ADAPTER, out, options.quantization)
     else:
         _, subject = of_run(folder, folder.local, EvaluationSettings(), None)
         merge_checkpoint(subject.base, subject.folder, out)
+    sys.stdout.write(f"{out}\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,18 @@ def train_loop(config: Json) -> Json:
     # Unsloth changes transformers and trl, so it comes before everything that uses them.
     tunable = load_tunable(job.recipe, base.path, tell)
     if group.rank() == 0:
-        data = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": group.size()}
-        events.write("message", f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained", data)
+        facts = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": group.size()}
+        events.write("message", f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained", facts)
 
     from train.worker.trackers import Trackers
     from train.worker.trainers import make_trainer
     from train.worker.watch import Watch
 
     with tempfile.TemporaryDirectory(prefix="groupqwen-train-") as scratch, data_on_this_node(job.folder) as data:
-        trackers = Trackers(job, wanted=group.rank() == 0)
-        watch = Watch(job, trackers)
-        trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
-        with _resumed(job, tell) as checkpoint:
+        with closing(Trackers(job, wanted=group.rank() == 0)) as trackers, _resumed(job, tell) as checkpoint:
+            watch = Watch(job, trackers)
+            trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        trackers.close()
         return _outcome(trainer.state, watch)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from train.dataset.formats import Prepared
@@ -40,9 +40,13 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
     if recipe.objective == "dpo":
         trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
     else:
-        args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
         batches = Batches(tunable.tokenizer.pad_token_id, recipe.packing)
-        trainer = SFTTrainer(args=args, data_collator=batches, **given)
+        if tunable.engine == "unsloth":
+            args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+            trainer = SFTTrainer(args=args, data_collator=batches, **given)
+        else:
+            # TRL's own computes with kernels of GPUs, which Unsloth replaces on processors.
+            trainer = Trainer(args=TrainingArguments(**settings), data_collator=batches, **given)
     for quiet in ("PrinterCallback", "ProgressCallback"):
         _remove(trainer, quiet)
     return trainer
@@ -65,7 +69,7 @@ def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
         "learning_rate": schedule.learning_rate,
         "lr_scheduler_type": schedule.scheduler,
         # Below 1, it is a share of the steps.
-        "warmup_steps": min(schedule.warmup, 0.999999),
+        "warmup_steps": schedule.warmup,
         "weight_decay": schedule.weight_decay,
         "max_grad_norm": schedule.max_grad_norm,
         "optim": "adamw_8bit" if recipe.method == "qlora" else "adamw_torch",

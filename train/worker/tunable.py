@@ -13,7 +13,7 @@ Engine = Literal["unsloth", "peft"]
 
 
 class EngineRefused(Exception):
-    """The recipe insists on Unsloth, and Unsloth cannot do it; the message is one line and says why."""
+    """No engine that the recipe allows can do it; the message is one line and says why."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def load_tunable(recipe: Recipe, base: Path, tell: Callable[[str], None]) -> Tun
         tell: is told where Unsloth refuses, and why.
 
     Raises:
-        EngineRefused: the recipe insists on Unsloth.
+        EngineRefused: the recipe insists on Unsloth, or wants of a processor what only Unsloth makes possible there.
     """
+    refused = _refused(recipe)
     if recipe.engine == "peft":
         return _by_peft(recipe, base)
-    refused = _refused(recipe)
     if refused is None:
         try:
             return _by_unsloth(recipe, base)
@@ -58,14 +58,19 @@ def _refused(recipe: Recipe) -> str | None:
     """Why Unsloth is not asked at all; none where it is."""
     import torch
 
-    if recipe.objective == "dpo" and not torch.cuda.is_available():
-        return "its CPU backend learns from answers only, not from pairs"
+    pairs_by_processor = recipe.objective == "dpo" and not torch.cuda.is_available()
+    if recipe.engine == "peft" and not pairs_by_processor:
+        return "the recipe wants PEFT"
     try:
         # Before transformers and trl are used: it changes them.
         import unsloth  # noqa: F401
-    except Exception as failure:  # noqa: BLE001 - it raises what it likes where it does not run
-        return f"it cannot be imported: {next(iter(str(failure).splitlines()), type(failure).__name__)}"
-    return None
+    except Exception as failure:
+        reason = f"it cannot be imported: {next(iter(str(failure).splitlines()), type(failure).__name__)}"
+        if pairs_by_processor:
+            # TRL computes with kernels of GPUs; Unsloth puts others in their place.
+            raise EngineRefused(f"learning from pairs on a processor needs Unsloth, and {reason}") from failure
+        return reason
+    return "its backend for processors learns from answers only" if pairs_by_processor else None
 
 
 def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:

@@ -31,7 +31,7 @@ _LEFT_OUT = ("training_args.bin", "README.md")
 _LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
-class Watch(TrainerCallback):
+class Watch(TrainerCallback):  # type: ignore[misc]
     """Watches one worker's part of a run.
 
     Attributes:
@@ -157,22 +157,18 @@ def gains_nothing(losses: list[float], patience: int, min_delta: float) -> bool:
 
 
 def _manifest(state: TrainerState, files: dict[str, Any]) -> Manifest:
-    def latest(name: str) -> float | None:
-        return next((entry[name] for entry in reversed(state.log_history) if name in entry), None)
+    def noted(name: str) -> float | None:
+        history = state.log_history
+        return next((entry[name] for entry in history if name in entry and entry["step"] == state.global_step), None)
 
-    judged = (
-        latest("eval_loss")
-        if any(entry.get("step") == state.global_step and "eval_loss" in entry for entry in state.log_history)
-        else None
-    )
     return Manifest(
         step=state.global_step,
         total_steps=state.max_steps,
         epoch=float(state.epoch or 0.0),
         tokens=int(state.num_input_tokens_seen),
         workers=group.size(),
-        loss=latest("loss"),
-        eval_loss=judged,
+        loss=noted("loss"),
+        eval_loss=noted("eval_loss"),
         created=datetime.now(UTC),
         versions={name: version(name) for name in _LIBRARIES},
         files=files,

@@ -35,6 +35,7 @@ from serve.gateway.members import Members
 from serve.gateway.query import query_of
 from serve.protocol.http import header, read_body, send_bytes, send_json
 from serve.protocol.validation import parse_json, parse_request
+from serve.settings.gateway import FineTuning
 from serve.store import FineTuningJob, JobEvent, Store
 from serve.store.records import utc_now
 from train.jobs import Checkpoints, JobsUnreachable, RunFolder, StorageError, kept_log
@@ -64,6 +65,10 @@ class FineTuningJobs:
         self._members = members
         self._runner = runner
 
+    @property
+    def _settings(self) -> FineTuning:
+        return self._runner.settings or FineTuning()
+
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add a job; with an ``Idempotency-Key``, once however often it is asked for."""
         tenant = _tenant(scope)
@@ -73,7 +78,7 @@ class FineTuningJobs:
         if made is None:
             await self._check(asked, tenant)
             created = message(f"Created fine-tuning job: {job.id}")
-            made = await self._jobs.add(job, self._runner.settings.unfinished_jobs, created)
+            made = await self._jobs.add(job, self._settings.unfinished_jobs, created)
             self._runner.wake()
         await send_json(send, job_body(made))
 
@@ -145,7 +150,7 @@ class FineTuningJobs:
         """The job of a request."""
         number = secrets.token_hex(12)
         method = asked.wanted_method
-        storage = self._runner.settings.storage or self._storage
+        storage = self._settings.storage or self._storage
         if "://" in storage:
             raise Unavailable("Jobs need a folder for their runs; see fine_tuning.storage.", code="no_run_folder")
         return FineTuningJob(
@@ -174,8 +179,8 @@ class FineTuningJobs:
                 code="model_not_tunable",
             )
         self._members.get(asked.model)
-        if asked.model not in self._runner.settings.recipes:
-            raise not_tunable(asked.model, self._runner.settings)
+        if asked.model not in self._settings.recipes:
+            raise not_tunable(asked.model, self._settings)
         for param, id in (("training_file", asked.training_file), ("validation_file", asked.validation_file)):
             if id is not None:
                 file = await found_file(self._store.files.get, param, id, tenant)

@@ -11,7 +11,7 @@ import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from serve.cluster import capacity, dashboard_address
+from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
 from serve.gateway.fine_tuning.following import Following, message
 from serve.gateway.fine_tuning.room import bundles_of, has_room, needs_of
@@ -37,7 +37,8 @@ class Runner:
     """Looks at the jobs again and again, and brings each forward.
 
     Attributes:
-        settings: what may be tuned; replaced when the deployment is reconfigured.
+        settings: what may be tuned; replaced when the deployment is reconfigured, and none until it is configured for
+            the first time, just after its start.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Runner:
         store: Store,
         keeper: Keeper,
         members: Members,
-        settings: FineTuning,
+        settings: FineTuning | None = None,
         *,
         ray_jobs: RayJobs | None = None,
         ask_capacity: AskCapacity = capacity,
@@ -93,7 +94,7 @@ class Runner:
             Unavailable: this cluster has none.
         """
         if self._made is None:
-            self._made = RayJobs(await dashboard_address())
+            self._made = RayJobs(*await job_addresses())
         return self._made
 
     async def look(self) -> None:
@@ -105,7 +106,8 @@ class Runner:
         if not self._holds:
             return
         for job in jobs:
-            if job.id not in self._steps and job.status != "queued":
+            waits = job.status == "queued" or (job.status == "validating_files" and self.settings is None)
+            if job.id not in self._steps and not waits:
                 self._begin(job)
         await self._admit(jobs)
 
@@ -142,7 +144,7 @@ class Runner:
 
     async def _validate(self, job: FineTuningJob) -> None:
         try:
-            checked = await self._validation.checked(job, self.settings)
+            checked = await self._validation.checked(job, self.settings or FineTuning())
         except InvalidRequest as error:
             found = {"code": error.code, "message": error.message, "param": error.param}
             await self._store.jobs.change(

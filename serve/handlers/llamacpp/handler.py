@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from serve.adapters.errors import BadAdapter
 from serve.adapters.files import sha256
-from serve.errors import AdapterNotFound, AdapterRefused, InternalError, Unavailable
+from serve.errors import AdapterNotFound, AdapterRefused, InternalError, QueueFull, Unavailable
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.llamacpp.adapters import Adapter, AdapterFiles
 from serve.handlers.llamacpp.context import Context
@@ -49,6 +50,7 @@ class LlamaCppHandler(Handler):
         self._model: Model | None = None
         self._files: AdapterFiles | None = None
         self._sight: Sight | None = None
+        self._seeing = 0  # requests whose pictures are read
         self._pictures = Pictures(self._engine_settings.picture_limits)
         self._adapters: dict[str, Adapter] = {}
 
@@ -62,8 +64,7 @@ class LlamaCppHandler(Handler):
         assert self.settings.weights is not None
         began = time.monotonic()
         path = await asyncio.to_thread(local_path, self.settings.id, self.settings.weights)
-        model, context, self._sight = await in_own_thread(lambda: self._open(path))
-        self._planner = Planner(model, self._engine_settings.context, self._sight)
+        model, context, self._planner, self._sight = await in_own_thread(lambda: self._open(path))
         self._model = model
         folder = model_folder(self.settings.id, None) / "adapters"
         base = base_sha256(self.settings.weights)
@@ -168,8 +169,17 @@ class LlamaCppHandler(Handler):
         if not parts:
             return await to_thread(planner.chat, request, sampling)
         check_count(parts, self._engine_settings.images if self._sight else 0)
-        pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
-        return await in_own_thread(lambda: planner.chat(request, sampling, pictures))
+        # One at a time is encoded, and that before the engine's own queue.
+        if self._seeing >= self._engine_settings.slots + self.settings.max_queued:
+            raise QueueFull(self.settings.id)
+        left = threading.Event()
+        self._seeing += 1
+        try:
+            pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
+            return await in_own_thread(lambda: planner.chat(request, sampling, pictures, left))
+        finally:
+            left.set()
+            self._seeing -= 1
 
     async def _stream(self, name: str | None, make_plan: Callable[[Planner], Awaitable[Plan]]) -> EventStream:
         engine, planner = self._engine, self._planner
@@ -190,13 +200,14 @@ class LlamaCppHandler(Handler):
         finally:
             engine.cancel(stream)
 
-    def _open(self, path: Path) -> tuple[Model, Context, Sight | None]:
+    def _open(self, path: Path) -> tuple[Model, Context, Planner, Sight | None]:
         model = Model(path, self._engine_settings)
         projector = self._engine_settings.projector
         sight = Sight(path.parent / projector, model, self._engine_settings) if projector else None
+        planner = Planner(model, self._engine_settings.context, sight)
         if 0 < model.trained_context < self._engine_settings.context:
             logger.warning(
                 "the context is longer than the model was trained for",
                 extra={"model": self.settings.id, "trained": model.trained_context},
             )
-        return model, Context(model, self._engine_settings), sight
+        return model, Context(model, self._engine_settings), planner, sight

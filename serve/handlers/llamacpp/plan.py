@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -72,13 +73,21 @@ class Planner:
         self._check_bias(sampling)
         return Plan(self._tokenize(request.text, "prompt"), sampling, _form(sampling))
 
-    def chat(self, request: ChatRequest, sampling: Sampling, pictures: Sequence[Image.Image] = ()) -> Plan:
+    def chat(
+        self,
+        request: ChatRequest,
+        sampling: Sampling,
+        pictures: Sequence[Image.Image] = (),
+        left: threading.Event | None = None,
+    ) -> Plan:
         """The plan of a chat.
 
         Args:
             pictures: those of its image parts, in order.
+            left: set when nobody waits for the plan any more.
 
         Raises:
+            NobodyWaits: ``left`` was set before all pictures were read.
             InvalidRequest: it cannot be carried out; ``param`` says what is wrong.
         """
         if self.template is None:
@@ -91,7 +100,7 @@ class Planner:
         text = self.template.render(request.messages, tools, template_variables(request), mark)
         if self._model.adds_bos:
             text = text.removeprefix(self._bos)  # the tokenizer writes it
-        prompt, placed = self._see(text, pictures) if pictures else (self._tokenize(text, "messages"), ())
+        prompt, placed = self._see(text, pictures, left) if pictures else (self._tokenize(text, "messages"), ())
         reasoning = state_after(text) if self.template.reasons else "after"
         form = _form(sampling)
         if tools:
@@ -100,13 +109,14 @@ class Planner:
         grammar = self._grammar(request, tools, reasoning)
         return Plan(prompt, sampling, replace(form, reasoning=reasoning), grammar, pictures=placed)
 
-    def _see(self, text: str, pictures: Sequence[Image.Image]) -> tuple[array[int], tuple[PromptPicture, ...]]:
+    def _see(
+        self, text: str, pictures: Sequence[Image.Image], left: threading.Event | None
+    ) -> tuple[array[int], tuple[PromptPicture, ...]]:
         """The tokens of a prompt with pictures."""
         assert self._sight is not None, "the template refuses pictures where there is no sight"
-        tokens, placed = self._sight.prompt(text, pictures)
+        tokens, placed = self._sight.prompt(text, pictures, left or threading.Event())
         if placed and placed[-1].end == len(tokens):
             raise InvalidRequest("The model's chat template ends with a picture.", param="messages")
-        self._check_room(tokens, "messages")
         return tokens, placed
 
     def _tokenize(self, text: str, param: str) -> array[int]:
@@ -121,12 +131,9 @@ class Planner:
             if self._model.bos is None:
                 raise InvalidRequest("This model cannot begin from nothing.", param=param)
             tokens.append(self._model.bos)
-        self._check_room(tokens, param)
-        return tokens
-
-    def _check_room(self, tokens: array[int], param: str) -> None:
         if len(tokens) + 1 > self._context:
             raise ContextLengthExceeded(len(tokens), self._context, param=param)
+        return tokens
 
     def _grammar(self, request: ChatRequest, tools: list[Tool], reasoning: State) -> Grammar | None:
         """What binds the output. Forced tools leave no room for another answer; tools that the model may call stand

@@ -8,7 +8,7 @@ import secrets
 import threading
 import weakref
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.errors import InvalidRequest
+from serve.errors import ContextLengthExceeded, InvalidRequest
 from serve.handlers.llamacpp.context import default_threads
 from serve.handlers.llamacpp.library import C, callback, recent_errors
 from serve.handlers.llamacpp.model import Model
@@ -66,6 +66,10 @@ class PromptPicture:
     def end(self) -> int:
         """Index of the first token behind it."""
         return self.start + self.length
+
+
+class NobodyWaits(Exception):
+    """Whoever asked for pictures to be encoded has left."""
 
 
 class Sight:
@@ -116,14 +120,18 @@ class Sight:
         """How the model sees pictures; none for families other than Qwen's, whose ways are not known here."""
         return grid_of(self._header, self._settings)
 
-    def prompt(self, text: str, pictures: Sequence[Image.Image]) -> tuple[array[int], tuple[PromptPicture, ...]]:
+    def prompt(
+        self, text: str, pictures: Sequence[Image.Image], left: threading.Event
+    ) -> tuple[array[int], tuple[PromptPicture, ...]]:
         """The tokens of ``text``, where each mark stands for the next of ``pictures``. Takes seconds for large ones.
 
         A picture's tokens are negative numbers made of its content: prompts that begin with the same picture begin
-        with the same tokens.
+        with the same tokens. When ``left`` is set, no further picture is encoded.
 
         Raises:
-            InvalidRequest: the template lost or doubled a picture, or one cannot be encoded.
+            NobodyWaits: ``left`` was set.
+            InvalidRequest: the template lost or doubled a picture, or one cannot be prepared.
+            ContextLengthExceeded: the context has no room for them.
         """
         bitmaps = [_Bitmap(picture) for picture in pictures]
         chunks = M.mtmd_input_chunks_init()
@@ -136,15 +144,20 @@ class Sight:
                 raise InvalidRequest("The model's chat template does not place these pictures.", param="messages")
             if code:
                 raise InvalidRequest("A picture cannot be prepared for the model.", param="messages")
-            return self._read(chunks, {one.id: one for one in bitmaps})
+            # Said before anything is encoded.
+            count: int = M.mtmd_helper_get_n_tokens(chunks)
+            if count + 1 > self._settings.context:
+                raise ContextLengthExceeded(count, self._settings.context)
+            return self._read(chunks, left)
         finally:
             M.mtmd_input_chunks_free(chunks)
             for one in bitmaps:
                 one.free()
 
-    def _read(self, chunks: object, bitmaps: dict[bytes, _Bitmap]) -> tuple[array[int], tuple[PromptPicture, ...]]:
+    def _read(self, chunks: object, left: threading.Event) -> tuple[array[int], tuple[PromptPicture, ...]]:
         tokens = array("i")
         found: list[PromptPicture] = []
+        pieces: Counter[bytes] = Counter()
         for place in range(M.mtmd_input_chunks_size(chunks)):
             chunk = M.mtmd_input_chunks_get(chunks, place)
             if M.mtmd_input_chunk_get_type(chunk) == M.MTMD_INPUT_CHUNK_TYPE_TEXT:
@@ -152,13 +165,16 @@ class Sight:
                 words = M.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
                 tokens.extend(words[: count.value])
             else:
-                picture = self._place(chunk, len(tokens))
+                # Projectors that cut a picture into tiles make several chunks of it, all with the picture's id.
+                whole: bytes = M.mtmd_input_chunk_get_id(chunk)
+                digest = hashlib.sha256(b"%b %d" % (whole, pieces[whole])).digest()
+                pieces[whole] += 1
+                picture = self._place(chunk, digest, len(tokens), left)
                 found.append(picture)
-                digest = M.mtmd_input_chunk_get_id(chunk)
                 tokens.extend(_stand_ins(digest, picture.length))
         return tokens, tuple(found)
 
-    def _place(self, chunk: object, start: int) -> PromptPicture:
+    def _place(self, chunk: object, digest: bytes, start: int, left: threading.Event) -> PromptPicture:
         length: int = M.mtmd_input_chunk_get_n_tokens(chunk)
         places = (M.mtmd_decoder_pos * length)()
         M.mtmd_helper_image_get_decoder_pos(M.mtmd_input_chunk_get_tokens_image(chunk), 0, places)
@@ -169,15 +185,17 @@ class Sight:
         if self._dimensions == 1:
             offsets[0] = np.arange(length)
         advance: int = M.mtmd_input_chunk_get_n_pos(chunk)
-        return PromptPicture(start, length, advance, offsets, self._embeddings(chunk, length))
+        return PromptPicture(start, length, advance, offsets, self._embeddings(chunk, digest, length, left))
 
-    def _embeddings(self, chunk: object, length: int) -> Floats:
-        """What the picture looks like to the model, encoded once for each content."""
-        key = M.mtmd_input_chunk_get_id(chunk) + b"%d" % length
+    def _embeddings(self, chunk: object, digest: bytes, length: int, left: threading.Event) -> Floats:
+        """What a piece of a picture looks like to the model, encoded once for each content."""
+        key = digest + b"%d" % length
         with self._one_at_a_time:
             if (kept := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)
                 return kept
+            if left.is_set():
+                raise NobodyWaits
             recent_errors.clear()
             if M.mtmd_encode_chunk(self._pointer, chunk):
                 raise RuntimeError(f"llama.cpp cannot encode a picture: {'; '.join(recent_errors)}")
@@ -225,6 +243,6 @@ class _Bitmap:
 
 
 def _stand_ins(digest: bytes, length: int) -> NDArray[np.int32]:
-    """``length`` negative numbers that repeat the 256 bits of a picture's hash, but for the sign of each word."""
-    words = np.frombuffer(bytes.fromhex(digest.decode()), np.int32) | np.int32(-(2**31))
+    """``length`` negative numbers that repeat the 256 bits of a hash, but for the sign of each word."""
+    words = np.frombuffer(digest, np.int32) | np.int32(-(2**31))
     return np.resize(words, length)

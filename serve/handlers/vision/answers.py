@@ -10,23 +10,30 @@ import json
 import re
 from typing import Any
 
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 #: A comma before a closing bracket, but for those within strings, which the first branch takes.
 _LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
+
+#: Levels of lists and objects in each other that are read; what is sent on may not have many more.
+_MAX_DEPTH = 64
 
 #: Entries of one answer that are read; a model that repeats itself says no more with further ones.
 MAX_ITEMS = 1000
 
 
 def json_of(text: str) -> Any:  # noqa: ANN401 - whatever the model wrote
-    """The first JSON object or list in ``text``; none where there is none that is whole."""
-    text = _bare(text)
+    """The longest JSON object or list in ``text``; none where there is none that is whole."""
+    text = _without_last_commas(text)
+    longest, found, at = 0, None, 0
     for start in _starts(text, "{["):
-        found, _ = _decoded(text, start)
-        if found is not None:
-            return found
-    return None
+        if start < at:
+            continue
+        value, end = _decoded(text, start)
+        if value is not None:
+            at = end
+            if end - start > longest:
+                longest, found = end - start, value
+    return found
 
 
 def items_of(text: str) -> list[dict[str, Any]]:
@@ -35,7 +42,7 @@ def items_of(text: str) -> list[dict[str, Any]]:
     An object that holds a list of objects is taken for its wrapping. Of a list that breaks off, the entries that are
     whole are taken.
     """
-    text = _bare(text)
+    text = _without_last_commas(text)
     found: list[dict[str, Any]] = []
     at = 0
     for start in _starts(text, "{"):
@@ -50,10 +57,8 @@ def items_of(text: str) -> list[dict[str, Any]]:
     return found[:MAX_ITEMS]
 
 
-def _bare(text: str) -> str:
-    """The text inside of the first code fence, where there is one, without last commas."""
-    fenced = _FENCE.search(text)
-    return _LAST_COMMA.sub(lambda match: match[1] or "", fenced[1] if fenced else text)
+def _without_last_commas(text: str) -> str:
+    return _LAST_COMMA.sub(lambda match: match[1] or "", text)
 
 
 def _starts(text: str, marks: str) -> list[int]:
@@ -62,9 +67,29 @@ def _starts(text: str, marks: str) -> list[int]:
 
 def _decoded(text: str, start: int) -> tuple[Any, int]:
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start)
+        return _plain(value), end
     except (ValueError, RecursionError):
         return None, start
+
+
+def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever the model wrote
+    """``value`` as it can be sent on: no half surrogate pairs, no numbers of more than 64 bits.
+
+    Raises:
+        ValueError: it is nested too deep.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [_plain(one, depth + 1) for one in value]
+    if isinstance(value, dict):
+        return {_plain(name, depth + 1): _plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**300 else None
+    return value
 
 
 def _unwrapped(entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,22 +7,26 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from PIL import Image
 from starlette.types import Scope, Send
 
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, Unavailable
 from serve.handlers.vision.annotate import annotated
 from serve.handlers.vision.answers import items_of, json_of
 from serve.handlers.vision.places import Place, places_in
 from serve.handlers.vision.prompts import EACH, format_for, prompt_for
 from serve.handlers.vision.requests import Asked, check_count, read_request
 from serve.handlers.vision.resize import View, prepare, view_of
-from serve.pictures.sources import Found, Pictures, data_url
+from serve.pictures.sources import DECODED_AT_ONCE, Found, Pictures, data_url
 from serve.protocol.http import send_json
 from serve.protocol.requests import AUTO, split_model
 from serve.protocol.vision import AnalyzeRequest
+from serve.settings.base import Settings
 from serve.settings.pictures import PictureGrid
+from serve.settings.task import TaskSettings
 from serve.settings.vision import VisionUserConfig
 from serve.tasks.base import TaskHandler, TaskRoute
+from serve.tasks.client import GroupClient
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -46,18 +50,26 @@ class Seer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One picture of a request, as it came, how the model sees it, and what the model gets."""
+    """One picture of a request.
 
-    found: Found
+    Attributes:
+        source: which of the request's sources it is from. page: of a PDF.
+        view: how the model sees it. url: what the model gets.
+        picture: as it came, where it is to be drawn on.
+    """
+
+    source: int
+    page: int | None
     view: View
     url: str
+    picture: Image.Image | None
 
     def body(self, index: int) -> Json:
         """What the answer says of it."""
         width, height = self.view.original
-        page = {} if self.found.page is None else {"page": self.found.page}
+        page = {} if self.page is None else {"page": self.page}
         seen = dict(zip(("width", "height"), self.view.seen, strict=True))
-        return {"index": index, "source": self.found.source, **page, "width": width, "height": height, "seen": seen}
+        return {"index": index, "source": self.source, **page, "width": width, "height": height, "seen": seen}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,10 @@ class Answer:
 
 class VisionHandler(TaskHandler):
     """Pictures, and what a model of the group sees in them."""
+
+    def __init__(self, settings: TaskSettings, group: GroupClient, behaviour: Settings) -> None:
+        super().__init__(settings, group, behaviour)
+        self._turns = asyncio.Semaphore(DECODED_AT_ONCE)
 
     def routes(self) -> Sequence[TaskRoute]:
         """What clients ask at the gateway's same address."""
@@ -93,12 +109,17 @@ class VisionHandler(TaskHandler):
         """The model that a request names, or the config, or the first that sees.
 
         Raises:
-            InvalidRequest: it does not see, or cannot point where it is to.
+            InvalidRequest: it does not see, or cannot point where it is to. Unavailable: it has not said so yet.
         """
         name = request.model or behaviour.model
         about = await self._first() if name == AUTO else await self.group.model(split_model(name)[0])
         name = about["id"] if name == AUTO else name
         can = about.get("capabilities") or {}
+        if not can:
+            raise Unavailable(
+                f"The model {name!r} sleeps or starts and has not said yet what it can do; a chat with it wakes it.",
+                retry_after=5,
+            )
         if not can.get("vision"):
             raise InvalidRequest(f"The model {name!r} cannot see pictures.", param="model")
         told = about.get("pictures")
@@ -119,10 +140,13 @@ class VisionHandler(TaskHandler):
 
     async def _see(self, asked: Asked, seer: Seer, behaviour: VisionUserConfig) -> list[Seen]:
         """The request's pictures, prepared for the model."""
-        reader = Pictures(behaviour.pictures)
-        found = await reader.read_pages(asked.sources, asked.params, asked.request.pages, behaviour.images)
-        check_count(len(found), behaviour.images)
-        return await _together([asyncio.to_thread(_seen, one, seer.grid) for one in found])
+        reader = Pictures(behaviour.pictures, self._turns)
+        pages, most, draws = asked.request.pages, behaviour.images, asked.request.annotate
+        found = await reader.read_pages(
+            asked.sources, asked.params, pages, most, lambda one: _seen(one, seer.grid, draws)
+        )
+        check_count(len(found), most)
+        return found
 
     async def _ask(
         self,
@@ -160,9 +184,10 @@ async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
             task.cancel()
 
 
-def _seen(found: Found, grid: PictureGrid | None) -> Seen:
+def _seen(found: Found, grid: PictureGrid | None, draws: bool) -> Seen:
     view = view_of(*found.picture.size, grid)
-    return Seen(found, view, data_url(prepare(found.picture, view)))
+    url = data_url(prepare(found.picture, view))
+    return Seen(found.source, found.page, view, url, found.picture if draws else None)
 
 
 def _body(request: AnalyzeRequest, seer: Seer, pictures: Sequence[Seen], answers: Sequence[Answer]) -> Json:
@@ -192,8 +217,8 @@ def _places(request: AnalyzeRequest, grid: PictureGrid, pictures: Sequence[Seen]
     for index, (one, answer) in enumerate(zip(pictures, answers, strict=True)):
         places = places_in(items_of(answer.text), one.view, grid)
         bodies += [_place_body(index, place, request) for place in places]
-        if request.annotate:
-            drawn.append(annotated(one.found.picture, places))
+        if one.picture is not None:
+            drawn.append(annotated(one.picture, places))
     name = "lines" if request.task == "ocr" else "points" if request.mark == "points" else "objects"
     read = {"text": "\n".join(body["text"] for body in bodies)} if request.task == "ocr" and bodies else {}
     return {**read, name: bodies, **({"annotated": drawn} if request.annotate else {})}

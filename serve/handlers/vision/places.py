@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +94,7 @@ def _numbers(value: Any, count: int) -> Numbers | None:  # noqa: ANN401 - what t
     if not isinstance(value, list) or len(value) != count:
         return None
     for one in value:
-        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one) or abs(one) > 1e7:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not abs(one) <= 1e7:
             return None
     return tuple(value)
 

@@ -27,7 +27,7 @@ def smart_size(width: int, height: int, grid: PictureGrid) -> Size:
     if max(width, height) > MAX_RATIO * min(width, height):
         raise ValueError(f"one side is more than {MAX_RATIO} times the other")
     step, pixels = grid.step, width * height
-    wide, high = (max(step, round(side / step) * step) for side in (width, height))
+    wide, high = (round(side / step) * step for side in (width, height))
     if wide * high > grid.max_pixels:
         shrink = math.sqrt(pixels / grid.max_pixels)
         wide, high = (max(step, math.floor(side / shrink / step) * step) for side in (width, height))

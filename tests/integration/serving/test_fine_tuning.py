@@ -19,14 +19,9 @@ from serve.settings.model import ModelSettings
 from tests.group import Group, gateway
 from tests.integration.serving.test_adapters import MODEL, smollm2
 
+QUESTION = "What is the capital of Blix?"
 ANSWER = "Zorblax is the capital of Blix."
-CHAT = {
-    "messages": [
-        {"role": "user", "content": "What is the capital of Blix?"},
-        {"role": "assistant", "content": ANSWER},
-    ]
-}
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -39,7 +34,6 @@ def client(group: Group, smollm2_settings: ModelSettings, tmp_path: Path) -> Ite
         "data": {"train": ["from the job"], "system_prompt": "You are a helpful assistant."},
         "schedule": {"batch_size": 2, "learning_rate": 2e-3, "scheduler": "constant", "warmup": 0.0},
         "max_length": 128,
-        "engine": "peft",
         "resources": {"cpus": 1.0, "threads": 2},
         "checkpoint": {"every": 4, "keep": 2},
     }
@@ -51,9 +45,17 @@ def client(group: Group, smollm2_settings: ModelSettings, tmp_path: Path) -> Ite
         yield found
 
 
-def file_of(client: openai.OpenAI, lines: int) -> str:
-    content = (json.dumps(CHAT) + "\n").encode() * lines
-    return client.files.create(file=("chats.jsonl", content), purpose="fine-tune").id
+def file_of(client: openai.OpenAI, *questions: str) -> str:
+    """A file in which every question has the same answer."""
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": one}, {"role": "assistant", "content": ANSWER}]})
+        for one in questions
+    ]
+    return client.files.create(file=("chats.jsonl", "\n".join(lines).encode()), purpose="fine-tune").id
+
+
+def asked(number: int) -> list[str]:
+    return [f"{QUESTION} ({one})" for one in range(number)]
 
 
 def until(client: openai.OpenAI, id: str, *states: str, step: int = 0, seconds: float = 300) -> FineTuningJob:
@@ -73,7 +75,10 @@ def said(client: openai.OpenAI, id: str) -> list[str]:
 
 
 def answer(client: openai.OpenAI, model: str) -> str:
-    messages: Any = [{"role": "system", "content": "You are a helpful assistant."}, CHAT["messages"][0]]
+    messages: Any = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": QUESTION},
+    ]
     found = client.chat.completions.create(model=model, messages=messages, max_tokens=16)
     return found.choices[0].message.content or ""
 
@@ -82,23 +87,23 @@ def test_a_job_is_paused_outlives_its_gateway_and_becomes_a_model_that_answers(
     group: Group, client: openai.OpenAI
 ) -> None:
     jobs = client.fine_tuning.jobs
-    asked: Any = {
+    wanted: Any = {
         "model": MODEL,
-        "training_file": file_of(client, 16),
-        "validation_file": file_of(client, 1),
+        "training_file": file_of(client, *asked(15), QUESTION),
+        "validation_file": file_of(client, "Name the capital city of Blix."),
         "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
         "suffix": "blix",
         "seed": 5,
         "metadata": {"who": "test"},
         "extra_headers": {"Idempotency-Key": "one"},
     }
-    made = jobs.create(**asked)
-    assert jobs.create(**asked).id == made.id
+    made = jobs.create(**wanted)
+    assert jobs.create(**wanted).id == made.id
     until(client, made.id, "running", step=2)
     paused = jobs.pause(made.id)
     assert paused.status == "running"
     until(client, made.id, "paused")
-    assert client.files.delete(asked["training_file"]).deleted
+    assert client.files.delete(wanted["training_file"]).deleted
     jobs.resume(made.id)
     # A gateway that is killed in the middle is replaced, and the job goes on meanwhile.
     until(client, made.id, "running")
@@ -113,10 +118,9 @@ def test_a_job_is_paused_outlives_its_gateway_and_becomes_a_model_that_answers(
     messages = said(client, made.id)
     assert messages[0] == f"Created fine-tuning job: {made.id}"
     assert messages[-1] == "The job has successfully completed"
-    assert len(set(messages)) == len(messages), "an event came twice"
-    measured = [event for event in jobs.list_events(made.id, limit=100) if event.type == "metrics"]
-    steps = [event.data["step"] for event in measured][::-1]  # type: ignore[index]
-    assert steps == sorted(steps) and steps[-1] == 16
+    measured = [event for event in jobs.list_events(made.id, limit=100) if event.type == "metrics"][::-1]
+    points = [(event.data["step"], "eval_loss" in event.data) for event in measured]  # type: ignore[index, operator]
+    assert points == sorted(set(points)) and points[-1] == (16, True), "a step is missing, or came twice"
     [newest, *_] = checkpoints = list(jobs.checkpoints.list(made.id, limit=1))
     assert (newest.step_number, newest.fine_tuning_job_id) == (16, made.id)
     assert newest.metrics.full_valid_loss is not None and len(checkpoints) >= 2
@@ -134,9 +138,9 @@ def test_a_job_is_paused_outlives_its_gateway_and_becomes_a_model_that_answers(
 
 def test_a_job_that_runs_is_cancelled_and_its_program_ends(group: Group, client: openai.OpenAI) -> None:
     made = client.fine_tuning.jobs.create(
-        model=MODEL, training_file=file_of(client, 400), hyperparameters={"n_epochs": 50}
+        model=MODEL, training_file=file_of(client, *asked(400)), hyperparameters={"n_epochs": 50}
     )
-    waiting = client.fine_tuning.jobs.create(model=MODEL, training_file=file_of(client, 1))
+    waiting = client.fine_tuning.jobs.create(model=MODEL, training_file=file_of(client, QUESTION))
     until(client, made.id, "running", step=1)
     assert client.fine_tuning.jobs.cancel(made.id).status == "cancelled"
     assert client.fine_tuning.jobs.retrieve(made.id).finished_at

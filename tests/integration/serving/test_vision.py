@@ -11,7 +11,7 @@ import pytest
 
 from tests.group import BACKPRESSURE, Group, gateway
 from tests.pictures import file_of, plain, url_of
-from tests.vllm import save_qwen3_vl, settings_of
+from tests.vllm import ENGINE, byte_tokenizer, save_qwen3_vl, settings_of
 
 ANALYZE = "/v1/vision/analyze"
 PHOTO = file_of(plain("red", (1000, 700)), "jpeg")
@@ -43,17 +43,18 @@ def application(
 
 def seer(folder: Path) -> dict[str, Any]:
     """The model's application."""
-    settings = settings_of("seer", folder, images=4, context=1024)
-    args = settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    settings = settings_of("seer", folder)
+    assert settings.weights is not None
+    weights = settings.weights.model_dump(mode="json", exclude_none=True)
+    engine = {**ENGINE, "images": 4, "context": 2048}
+    args = {"id": "seer", "handler": "vllm", "weights": weights, "engine": engine}
     return application("seer", "/m/seer", "model", args, "Model", user_config={"sampling": {"max_tokens": 48}})
 
 
 @pytest.mark.timeout(400)
-async def test_pictures_are_seen_through_the_whole_group(
-    group: Group, qwen_thinking_tokenizer: Any, tmp_path: Path
-) -> None:
+async def test_pictures_are_seen_through_the_whole_group(group: Group, tmp_path: Path) -> None:
     folder = tmp_path / "tiny-qwen3-vl"
-    await asyncio.to_thread(save_qwen3_vl, folder, qwen_thinking_tokenizer)
+    await asyncio.to_thread(save_qwen3_vl, folder, byte_tokenizer())
     task = application("vision", "/t/vision", "task", {"id": "vision", "task": "vision"}, "Task")
     states = {"seer": "ready"}
     await asyncio.to_thread(group.deploy, gateway(), seer(folder), task, seconds=200, states=states)

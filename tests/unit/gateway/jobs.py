@@ -41,7 +41,7 @@ class TableOfJobs(RayJobs):
     """
 
     def __init__(self) -> None:
-        super().__init__("http://nowhere")
+        super().__init__("http://nowhere", "127.0.0.1:6379")
         self.looks: dict[str, Look] = {}
         self.commands: dict[str, list[str]] = {}
         self.printed = "Traceback\nerror: the disk is full\n"

@@ -366,3 +366,13 @@ async def test_a_run_that_was_lost_after_its_result_was_written_is_published(
     RunFolder.of(job.run).write_json("result.json", {"state": "succeeded", "trained_tokens": 5})
     done = await ended(one, job, Look("failed", exit_code=-9))
     assert (done.status, done.trained_tokens, len(published)) == ("succeeded", 5, 1)
+
+
+async def test_a_gateway_that_is_not_configured_yet_fails_no_job(one: Bench) -> None:
+    made = await one.create()
+    settings, one.group.runner.settings = one.group.runner.settings, None
+    await one.look()
+    assert (await one.job(made["id"])).status == "validating_files"
+    one.group.runner.settings = settings
+    await one.look()
+    assert (await one.job(made["id"])).status == "queued"

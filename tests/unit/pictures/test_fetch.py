@@ -29,6 +29,7 @@ LIMITS = PictureLimits(file_bytes=2048, fetch_seconds=2, redirects=2)
         "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1",
         "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.1.2.3", "64:ff9b::7f00:1", "64:ff9b:1::1",
         "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "localhost", "", "0x7f.1",
+        "fec0::1", "::127.0.0.1", "::8.8.8.8", "4000::1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_the_open_internets_are_told(address: str) -> None:
@@ -158,6 +159,13 @@ async def test_a_site_that_hangs_is_given_up(site: Site, certificate: Path) -> N
 async def test_this_machine_is_never_asked(host: str, site: Site) -> None:
     with pytest.raises(BadPicture, match=r"not a public one|cannot be reached"):
         await PictureFetcher(LIMITS).fetch(site.url("/picture", host))
+    assert not site.asked
+
+
+@pytest.mark.parametrize("host", ["127\u30020\u30020\u30021", "\uff11\uff12\uff17.0.0.1", "127\uff610\uff0e0\uff611"])
+async def test_an_address_in_other_letters_is_the_same_address(host: str, site: Site, certificate: Path) -> None:
+    with pytest.raises(BadPicture, match="not a public one"):
+        await fetcher(certificate, is_public).fetch(site.url("/picture", host))
     assert not site.asked
 
 

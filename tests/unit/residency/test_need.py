@@ -44,6 +44,20 @@ def test_a_model_without_grouped_heads_keeps_them_all(tmp_path: Path) -> None:
     assert gguf(tmp_path, header).cache == 2048 * 4 * 4 * 32 * 2
 
 
+def test_seeing_takes_what_pictures_are_kept_in_and_a_mask_of_the_largest_ones_patches(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", llama())
+    names = ("m.gguf", "mmproj.gguf")
+    files = [{"file": name, "bytes": 1000, "sha256": "0" * 64} for name in names]
+    weights = {"folder": "f", "entry": "m.gguf", "files": files, "sources": [{"path": "/f"}]}
+    needs = []
+    for more in ({}, {"projector": "mmproj.gguf", "image_max_tokens": 100}):
+        engine = {"context": 1024, "slots": 2, **more}
+        raw = {"id": "m", "handler": "llamacpp", "weights": weights, "engine": engine}
+        needs.append(need_of(ModelSettings.model_validate(raw), file))
+    assert needs[0].weights == needs[1].weights == 2000
+    assert needs[1].compute - needs[0].compute == 128 * 1024 * 1024 + 400 * 400 * 4
+
+
 def test_latent_attention_keeps_one_vector_a_token(tmp_path: Path) -> None:
     header = llama(attention__kv_lora_rank=512, rope__dimension_count=64)
     assert gguf(tmp_path, header).cache == 2048 * 4 * 576 * 2

@@ -42,6 +42,16 @@ def test_an_engine_of_another_handlers_class_is_refused() -> None:
         settings(engine=LlamaCppEngine())
 
 
+def test_a_projector_is_one_of_the_weights_files() -> None:
+    files = [{"file": name, "bytes": 1, "sha256": "0" * 64} for name in ("m.gguf", "mmproj.gguf")]
+    weights = {"folder": "f", "entry": "m.gguf", "files": files, "sources": [{"path": "/f"}]}
+    seeing = settings(handler="llamacpp", weights=weights, engine={"projector": "mmproj.gguf"})
+    assert isinstance(seeing.engine, LlamaCppEngine) and seeing.engine.projector == "mmproj.gguf"
+    for wrong in (weights, WEIGHTS):
+        with pytest.raises(ValidationError, match=r"must be one of weights\.files"):
+            settings(handler="llamacpp", weights=wrong, engine={"projector": "other.gguf"})
+
+
 def test_settings_travel_to_another_process_as_they_are() -> None:
     found = settings(engine={"tokens": 5})
     assert pickle.loads(pickle.dumps(found)) == found

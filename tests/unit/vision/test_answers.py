@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +86,21 @@ def test_what_is_json_stays_as_it_is(value: object) -> None:
 def test_data_is_found_in_a_fence_and_words() -> None:
     assert json_of('Sure:\n```json\n{"total": 12.5,}\n```') == {"total": 12.5}
     assert json_of("none") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ('{"a": "\\ud800!"}', {"a": "?!"}),
+        ('{"\\udfff": 1}', {"?": 1}),
+        ('{"a": [' + "9" * 400 + "]}", {"a": [None]}),
+        ('{"a": 18446744073709551616}', {"a": 18446744073709551616.0}),
+        ("[" * 200 + "1" + "]" * 200, None),
+    ],
+    ids=["half a pair", "half a pair as a name", "400 digits", "65 bits", "200 levels"],
+)
+def test_what_could_not_be_sent_on_is_not_read(text: str, read: object) -> None:
+    found = json_of(text)
+    assert json.loads(orjson.dumps(found)) == found
+    if read is not None:
+        assert found == read

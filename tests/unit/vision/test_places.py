@@ -75,8 +75,7 @@ def test_what_is_no_box_of_the_picture_is_dropped(numbers: object) -> None:
 
 def test_boxes_that_stick_out_are_clamped() -> None:
     [place] = found({"bbox_2d": [-20, 900, 500, 1400], "label": "b"})
-    assert place.at == (0, 972, 960, 1080)
-    assert place.raw == (-20, 900, 500, 1400)
+    assert (place.at, place.raw) == ((0, 972, 960, 1080), (-20, 900, 500, 1400))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -33,19 +31,6 @@ def test_sizes_are_multiples_within_the_bounds_and_stay_as_they_are(
     assert wide * high <= grid.max_pixels or min(wide, high) == grid.step
     if max(wide, high) <= MAX_RATIO * min(wide, high) and wide * high <= grid.max_pixels:
         assert smart_size(wide, high, grid) == (wide, high)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
-def test_sizes_are_those_of_qwens_own_processor() -> None:
-    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
-    @given(SIDES, SIDES, GRIDS)
-    def alike(width: int, height: int, grid: PictureGrid) -> None:
-        assume(max(width, height) <= MAX_RATIO * min(width, height))
-        high, wide = smart_resize(height, width, grid.step, grid.min_pixels, grid.max_pixels)
-        assert smart_size(width, height, grid) == (wide, high)
-
-    alike()
 
 
 def test_a_picture_that_is_too_long_is_padded_and_not_squeezed() -> None:

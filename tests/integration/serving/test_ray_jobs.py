@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from serve.launch.run_folder import DASHBOARD_PORT, RAY_PORT
+from tests.group import Group
 from train.jobs import JobsUnreachable, Look, RayJobs
+
+ADDRESSES = (f"http://127.0.0.1:{DASHBOARD_PORT}", f"127.0.0.1:{RAY_PORT}")
 
 
 class Elsewhere:
@@ -36,34 +40,17 @@ class Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def jobs() -> Iterator[Elsewhere]:
-    """Ray's Job API at a cluster of its own."""
+def jobs(group: Group) -> Iterator[Elsewhere]:
+    """The Job API of the group's Ray."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context, initializer=start_ray) as executor:
+        for name, value in group.folder.variables().items():
+            patch.setenv(name, value)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
             yield Elsewhere(executor)
-            executor.submit(stop_ray).result()
-
-
-_RAY: dict[str, RayJobs] = {}
-
-
-def start_ray() -> None:
-    import ray
-
-    context = ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)
-    _RAY["jobs"] = RayJobs(f"http://{context.dashboard_url}")
-
-
-def stop_ray() -> None:
-    import ray
-
-    ray.shutdown()
 
 
 def call(method: str, *arguments: Any) -> Any:
-    return getattr(_RAY["jobs"], method)(*arguments)
+    return getattr(RayJobs(*ADDRESSES), method)(*arguments)
 
 
 def program(text: str) -> list[str]:
@@ -95,6 +82,12 @@ def test_a_program_is_started_once_and_says_how_it_ended(jobs: Elsewhere, tmp_pa
     assert "שלום 👩\n" in jobs.log("once")
 
 
+def test_a_program_finds_the_cluster_that_it_runs_on(jobs: Elsewhere) -> None:
+    jobs.submit("finds", program("import os, ray; ray.init(); print('at', os.environ['RAY_ADDRESS'])"))
+    assert ended(jobs, "finds").status == "succeeded", jobs.log("finds")
+    assert f"at {ADDRESSES[1]}\n" in jobs.log("finds")
+
+
 def test_a_failure_has_its_exit_code_and_a_killed_program_none_of_its_own(jobs: Elsewhere) -> None:
     jobs.submit("fails", program("raise SystemExit(2)"))
     jobs.submit("killed", program("import os; os.kill(os.getpid(), 9)"))
@@ -119,7 +112,7 @@ def test_a_job_that_is_not_there_is_none(jobs: Elsewhere) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_unreachable() -> None:
-    nowhere = RayJobs("http://127.0.0.1:9")
-    for call in (lambda: nowhere.look("x"), lambda: nowhere.submit("x", ["true"]), lambda: nowhere.stop("x")):
+    nowhere = RayJobs("http://127.0.0.1:9", "127.0.0.1:9")
+    for method, arguments in (("look", ("x",)), ("submit", ("x", ["true"])), ("stop", ("x",)), ("log", ("x",))):
         with pytest.raises(JobsUnreachable):
-            call()
+            getattr(nowhere, method)(*arguments)
