@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from serve.handlers.translation.inline import Syntax, pieces, says_something
 
+#: Letters of Chinese and Japanese. A line may end after any, or after a stop; small kana begin none.
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _PLACE = re.compile(
     rf" |(?<=[{_HAN}\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])(?=[{_HAN}])(?![\u30fc\u3041\u3043\u3063\u30c3])"

@@ -15,6 +15,10 @@ Json = dict[str, Any]
 
 #: Scripts of which one letter says what takes others several.
 _SAY_MUCH = frozenset({"Han", "Kana", "Hangul"})
+#: Scripts of which a tokenizer takes several letters together.
+_WELL_KNOWN = frozenset({"Latin", "Cyrillic", "Arabic"})
+#: Hosted models refuse requests for more.
+_MOST_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,13 @@ def request(family: Family, model: str, task: Task) -> Json:
 
 def token_limit(task: Task) -> int:
     """Tokens that a translation may take: scripts that a tokenizer hardly knows take three for a letter, and what a
-    letter of Chinese says takes most scripts several."""
-    letters = len(task.text) if _SAY_MUCH & scripts_of(task.target.code) else len(task.text) + 4 * _dense(task.text)
-    return task.room * (64 + 3 * letters)
-
-
-def _dense(text: str) -> int:
-    counts = script_counts(text)
-    return sum(counts[script] for script in _SAY_MUCH)
+    letter of Chinese says takes most scripts several letters."""
+    scripts = scripts_of(task.target.code)
+    counts = script_counts(task.text)
+    dense = 0 if _SAY_MUCH & scripts else sum(counts[script] for script in _SAY_MUCH)
+    usual = 64 + 3 * len(task.text)
+    wanted = 64 + (1 if scripts <= _WELL_KNOWN else 3) * (len(task.text) + 4 * dense)
+    return max(usual, min(_MOST_TOKENS, task.room * max(usual, wanted)))
 
 
 def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:

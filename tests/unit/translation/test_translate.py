@@ -149,6 +149,8 @@ async def test_chinese_has_room_to_become_longer(group: TaskGroup, model: Speake
     await text_of(group, "今天天气很好。" * 20, source_lang="zh", target_lang="my")
     most = model.asked[0][1].max_tokens
     assert most is not None and most > 1400
+    await text_of(group, "今天天气真的很好" * 75, source_lang="zh", target_lang="my")
+    assert max(sampling.max_tokens or 0 for _, sampling in model.asked) == 8192
 
 
 @pytest.mark.parametrize(
