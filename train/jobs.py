@@ -17,7 +17,7 @@ from ray.job_submission import JobSubmissionClient
 
 from train.checkpoints import Checkpoints
 from train.events import Event, read_events
-from train.run_folder import CONTROL, RESULT, Json, RunFolder, StorageError
+from train.run_folder import CONTROL, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
 
 #: The entry of a run.
 MODULE = "train.finetune"
@@ -27,11 +27,14 @@ FILES = "files"
 LOGS = "logs"
 #: How much of what an attempt printed is kept: its end.
 KEPT_LOG = 1024 * 1024
+#: How long an attempt waits for the one before: the lock of a node that is lost lives on a shared folder for a while.
+WAIT_SECONDS = 300
 
 __all__ = [
     "FILES",
     "RECIPE",
     "RESULT",
+    "TRY_AGAIN",
     "Checkpoints",
     "Event",
     "Json",
@@ -158,7 +161,8 @@ class RayJobs:
 def command_of(run: RunFolder) -> list[str]:
     """The program of a run: the same whether it begins or goes on."""
     recipe = f"{run.address}/{RECIPE}"
-    return [sys.executable, "-m", MODULE, "--config", recipe, "--run", run.name, "--storage", run.storage]
+    place = ["--run", run.name, "--storage", run.storage]
+    return [sys.executable, "-m", MODULE, "--config", recipe, *place, "--wait", str(WAIT_SECONDS)]
 
 
 def pause(run: RunFolder) -> None:

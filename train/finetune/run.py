@@ -39,26 +39,32 @@ class RunFailed(Exception):
     """The workers failed more often than the recipe lets them; the message is one line."""
 
 
+class RayUnreachable(Exception):
+    """Ray can be neither reached nor started; the message is one line."""
+
+
 class RunTaken(Exception):
     """Another process works on the run."""
 
 
-def run(job: Job, *, progress: bool) -> Json:
+def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
     """Carry out a run, or go on with it; gives what ``result.json`` says, or the state ``paused``.
 
     Ray must be connected.
 
     Args:
         progress: write the progress of downloads to standard error.
+        wait: seconds for another process that works on the run to end.
 
     Raises:
         SettingsError: the folder is that of another recipe.
-        RunTaken, RunFailed
+        RunTaken: and not all of ``wait`` was enough.
+        RunFailed
         DataError, PreparedError, ModelSourceError, CheckpointError, StorageError
     """
     events = EventLog(job.folder)
     job.folder.make()
-    with _alone(job.folder):
+    with _alone(job.folder, wait):
         _same_recipe(job)
         done = job.folder.read_json(RESULT)
         if done is not None:
@@ -181,13 +187,13 @@ def _same_recipe(job: Job) -> None:
 
 
 @contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
+def _alone(folder: RunFolder, wait: float) -> Iterator[None]:
     """No other process on this run meanwhile, as far as the storage can tell."""
     if folder.local is None:
         yield
         return
     try:
-        with FileLock(folder.local / "run.lock", timeout=0):
+        with FileLock(folder.local / "run.lock", timeout=wait, poll_interval=0.5):
             yield
     except Timeout:
         raise RunTaken(f"another process works on the run in {folder.address}") from None

@@ -103,7 +103,7 @@ class FineTuningJobs:
         await send_json(send, job_body(await self._changed(scope, _paused)))
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put a paused job back into the queue."""
+        """Put a job back into the queue that is paused, or whose run failed."""
         await send_json(send, job_body(await self._changed(scope, _resumed)))
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,7 +197,8 @@ class FineTuningJobs:
             if decision is None:
                 return job
             values, event = decision
-            changed = await self._jobs.change(job, event, **values)
+            most = self._settings.unfinished_jobs if job.status == "failed" else None
+            changed = await self._jobs.change(job, event, most=most, **values)
             if changed is not None:
                 self._runner.wake()
                 return changed
@@ -226,8 +227,13 @@ def _paused(job: FineTuningJob) -> Decision:
 def _resumed(job: FineTuningJob) -> Decision:
     if job.status in ("queued", "running") and job.wanted is None:
         return None
+    told = message("The job was put back into the queue")
     if job.status == "paused":
-        return {"status": "queued", "queued_at": utc_now()}, message("The job was put back into the queue")
+        return {"status": "queued", "queued_at": utc_now()}, told
+    # One that never ran has nothing to go on with.
+    if job.status == "failed" and job.attempt:
+        anew = {"error": None, "finished_at": None, "restarts": 0}
+        return {"status": "queued", "queued_at": utc_now(), **anew}, told
     raise _wrong_state(job, "resumed")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from serve.cluster import Capacity
-from serve.errors import GroupQwenError, InvalidRequest
+from serve.errors import GroupQwenError, InvalidRequest, Unavailable
 from serve.gateway.fine_tuning.programs import ROOT, run_module
 from serve.gateway.fine_tuning.room import beside_serving, bundles_of, could_have_room, memory_places, needs_of
 from serve.gateway.keeper import Keeper
@@ -82,6 +82,8 @@ class Validation:
             f"--rate={1.0 if rate == 'auto' else rate}",
             f"--longest={longest // _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS}",
         )
+        if ended.passing:
+            raise Unavailable(f"The recipe could not be checked: {ended.last_error}")
         if ended.exit_code:
             raise InvalidRequest(f"The recipe cannot be carried out: {ended.last_error}", code="invalid_recipe")
         plan: Json = orjson.loads(ended.output)

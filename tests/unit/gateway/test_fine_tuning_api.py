@@ -175,6 +175,17 @@ async def test_only_some_states_can_be_left_for_others(one: Bench) -> None:
     assert "is being paused" in answer.json()["error"]["message"]
 
 
+async def test_only_failed_jobs_that_ran_are_resumed_and_they_count(one: Bench) -> None:
+    never, ran = await one.queued(status="failed"), await one.queued(status="failed", attempt=1)
+    answer = await one.call("POST", f"/{never.id}/resume")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_state")
+    for _ in range(3):
+        await one.queued()
+    answer = await one.call("POST", f"/{ran.id}/resume")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "quota_exceeded")
+    assert (await one.job(ran.id)).status == "failed"
+
+
 async def test_events_are_shown_as_openais_newest_first_in_pages(one: Bench) -> None:
     job = await one.queued()
     await one.group.store.jobs.change(

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from serve.gateway.fine_tuning import Runner, following
+from serve.gateway.fine_tuning import Runner, following, validation
 from serve.gateway.fine_tuning.programs import Ended
 from serve.store import FineTuningJob
 from serve.store.records import JobStatus
@@ -191,6 +191,8 @@ async def test_a_failure_to_publish_fails_the_job(one: Bench, monkeypatch: pytes
     [
         (("failed",), Look("failed", exit_code=1), "failed", "training_failed", "it is failed"),
         ((), Look("failed", exit_code=2), "failed", "training_failed", "the disk is full"),
+        (("failed",), Look("failed", exit_code=75), "queued", None, None),
+        ((), Look("failed", exit_code=75), "queued", None, None),
         ((), Look("stopped"), "cancelled", None, None),
         (("cancelled",), Look("stopped", exit_code=130), "cancelled", None, None),
         (("paused",), Look("succeeded", exit_code=0), "paused", None, None),
@@ -219,6 +221,78 @@ async def test_a_lost_run_goes_on_at_the_head_of_the_queue_and_not_for_ever(one:
     assert (job.status, job.error and job.error["code"]) == ("failed", "run_lost")
     assert len([name for name in one.ray.commands if name.startswith(job.id)]) == 4
     assert (await one.job(later.id)).attempt == 1
+
+
+async def test_a_run_that_is_hindered_again_and_again_fails_with_what_it_said_and_can_be_resumed(
+    one: Bench, published: list[tuple[str, ...]]
+) -> None:
+    job = await one.running()
+    for restarts in (1, 2, 3):
+        job = await ended(one, job, Look("failed", exit_code=75))
+        assert (job.status, job.restarts) == ("queued", restarts)
+        for _ in range(2):
+            await one.look()
+        job = await one.job(job.id)
+    job = await ended(one, job, Look("failed", exit_code=75))
+    assert job.error == {"code": "training_failed", "message": "the disk is full", "param": None}
+    again = (await one.call("POST", f"/{job.id}/resume")).json()
+    assert (again["status"], again["error"], again["finished_at"]) == ("queued", None, None)
+    for _ in range(2):
+        await one.look()
+    job = await ended(one, await one.job(job.id), Look("succeeded", exit_code=0), "succeeded")
+    assert (job.status, job.attempt, job.restarts) == ("succeeded", 5, 0)
+
+
+async def test_a_run_that_is_hindered_while_it_should_pause_is_paused(one: Bench) -> None:
+    job = await one.running()
+    await one.call("POST", f"/{job.id}/pause")
+    job = await ended(one, await one.job(job.id), Look("failed", exit_code=75), "failed")
+    assert (job.status, job.wanted) == ("paused", None)
+
+
+@pytest.mark.parametrize("code", [75, -9])
+async def test_publishing_is_tried_again_where_that_may_help(
+    one: Bench, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    codes = [code, code, 0]
+
+    async def run(*_: str) -> Ended:
+        return Ended(codes.pop(0), b"", "error: the folder is away\n")
+
+    monkeypatch.setattr(following, "run_module", run)
+    job = await ended(one, await one.running(), Look("succeeded", exit_code=0), "succeeded")
+    assert (job.status, job.restarts) == ("running", 1)
+    assert "could not be published yet: the folder is away" in (await one.told(job))[-1].message
+    for _ in range(2):
+        await one.look()
+    assert (await one.job(job.id)).status == "succeeded"
+
+
+async def test_a_check_of_the_recipe_that_was_killed_is_made_again(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(*_: str) -> Ended:
+        return Ended(-9, b"", "")
+
+    made = await one.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(validation, "run_module", run)
+        await one.look()
+    assert (await one.job(made["id"])).status == "validating_files"
+    await one.look()
+    assert (await one.job(made["id"])).status == "queued"
+
+
+async def test_an_adapter_is_taken_back_whose_gateway_was_killed_before_it_could_say_so(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await one.running()
+    withdrawn: list[str] = []
+    monkeypatch.setattr(following, "_withdraw", lambda job: withdrawn.append(job.adapter))
+    one.ray.looks[job.submission] = Look("succeeded", exit_code=0)
+    await one.call("POST", f"/{job.id}/cancel")
+    await one.look()
+    assert withdrawn == [job.adapter]
 
 
 async def test_a_run_that_rays_new_cluster_does_not_know_is_started_again(one: Bench) -> None:
