@@ -23,9 +23,9 @@ from train.finetune.recipe import Recipe, load_recipe
 from train.finetune.run import FAULTS, RayUnreachable, RunFailed, RunTaken, first_line, run
 from train.run_folder import TRY_AGAIN, RunFolder, StorageUnreachable
 
-_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what may
-pass: Ray, the storage, another process on the run; 130 interrupted. After 1, 75 and 130 the same command goes on from
-the last checkpoint."""
+_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what
+may pass: Ray, the storage, another process on the run; 130 interrupted. After 1, 75 and 130 the same command goes on
+from the last checkpoint."""
 
 
 def main(argv: list[str] | None = None) -> int:

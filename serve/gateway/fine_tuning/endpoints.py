@@ -30,7 +30,7 @@ from serve.gateway.fine_tuning.requests import (
     LogQuery,
 )
 from serve.gateway.fine_tuning.runner import Runner
-from serve.gateway.fine_tuning.validation import found_file, not_tunable, require_form
+from serve.gateway.fine_tuning.validation import found_file, recipe_of, require_form
 from serve.gateway.members import Members
 from serve.gateway.query import query_of
 from serve.protocol.http import header, read_body, send_bytes, send_json
@@ -179,8 +179,7 @@ class FineTuningJobs:
                 code="model_not_tunable",
             )
         self._members.get(asked.model)
-        if asked.model not in self._settings.recipes:
-            raise not_tunable(asked.model, self._settings)
+        recipe_of(asked.model, asked.wanted_method.type, self._settings)
         for param, id in (("training_file", asked.training_file), ("validation_file", asked.validation_file)):
             if id is not None:
                 file = await found_file(self._store.files.get, param, id, tenant)

@@ -160,7 +160,7 @@ class Following:
         error = {"code": code, "message": text, "param": None}
         await self._finish(job, message(text, "error"), status="failed", error=error)
 
-    async def _finish(self, job: FineTuningJob, *events: JobEvent, **values: object) -> FineTuningJob | None:
+    async def _finish(self, job: FineTuningJob, *events: JobEvent, **values: Any) -> FineTuningJob | None:  # noqa: ANN401 - as change
         return await self._jobs.change(job, *events, finished_at=utc_now(), wanted=None, **values)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -28,6 +28,9 @@ _CHARACTERS_PER_TOKEN = 2
 #: Tokens that a template adds to a short conversation.
 _TEMPLATE_TOKENS = 64
 
+#: Method of the API -> a recipe's word for it.
+_OBJECTIVES = {"supervised": "sft", "dpo": "dpo"}
+
 AskCapacity = Callable[[], Awaitable[Capacity]]
 
 
@@ -68,12 +71,11 @@ class Validation:
 
     async def _plan(self, job: FineTuningJob, settings: FineTuning, run: RunFolder, files: list[StoredFile]) -> Json:
         """What the recipe of the model comes to with the job's own wishes."""
-        recipe = settings.recipes.get(job.model)
-        if recipe is None:
-            raise not_tunable(job.model, settings)
+        method = job.method["type"]
+        recipe = recipe_of(job.model, method, settings)
         changes = _changes(job, Path(run.address) / FILES)
         longest = max((one.validation or {}).get("longest", 0) for one in files)
-        wanted = job.method[job.method["type"]]["hyperparameters"]
+        wanted = job.method[method]["hyperparameters"]
         rate = wanted["learning_rate_multiplier"]
         ended = await run_module(
             PLAN_MODULE,
@@ -90,6 +92,12 @@ class Validation:
         if plan["model"] != job.model:
             raise InvalidRequest(
                 f"The recipe of {job.model!r} is one for the model {plan['model']!r}.", code="invalid_recipe"
+            )
+        if plan["objective"] != _OBJECTIVES[method]:
+            raise InvalidRequest(
+                f"The recipe of {job.model!r} for {method} has the objective {plan['objective']}, not"
+                f" {_OBJECTIVES[method]}.",
+                code="invalid_recipe",
             )
         if plan["method"] == "full":
             raise InvalidRequest(
@@ -157,11 +165,20 @@ def require_form(file: StoredFile, method: str, param: str) -> None:
         )
 
 
-def not_tunable(model: str, settings: FineTuning) -> InvalidRequest:
-    """The error for a model that no recipe is stated for."""
-    names = ", ".join(sorted(settings.recipes)) or "none; see fine_tuning.recipes of the gateway's config"
-    return InvalidRequest(
-        f"The model {model!r} cannot be tuned. Models that can: {names}.", param="model", code="model_not_tunable"
+def recipe_of(model: str, method: str, settings: FineTuning) -> str:
+    """The recipe that is stated for a model and a method of the API.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    known = {id: found for id, recipes in settings.recipes.items() if (found := recipes.of(method)) is not None}
+    if model in known:
+        return known[model]
+    names = ", ".join(sorted(known)) or "none; see fine_tuning.recipes of the gateway's config"
+    raise InvalidRequest(
+        f"The model {model!r} cannot be tuned by the method {method}. Models that can: {names}.",
+        param="method" if model in settings.recipes else "model",
+        code="model_not_tunable",
     )
 
 
@@ -175,15 +192,12 @@ def _changes(job: FineTuningJob, files: Path) -> Json:
     method = job.method["type"]
     wanted = job.method[method]["hyperparameters"]
     changes: Json = {
-        "objective": "dpo" if method == "dpo" else "sft",
         "seed": job.seed,
         "data.train": [str(files / "training_file.jsonl")],
         "data.validation": [str(files / "validation_file.jsonl")] if job.validation_file else [],
     }
     if job.validation_file is None:
         changes["schedule.early_stop"] = None
-    if method == "dpo":
-        changes |= {"packing": False, "data.replay": None}
     if wanted["n_epochs"] != "auto":
         changes |= {"schedule.epochs": float(wanted["n_epochs"]), "schedule.max_steps": None}
     if wanted["batch_size"] != "auto":

@@ -123,6 +123,14 @@ async def test_a_model_without_a_recipe_cannot_be_tuned(one: Bench) -> None:
     assert "fine_tuning.recipes" in message
 
 
+async def test_a_method_without_a_recipe_is_refused(one: Bench) -> None:
+    one.group.configure(fine_tuning={"recipes": {MODEL: {"supervised": str(one.recipe)}}})
+    pairs = await one.file(PAIR)
+    message = await refused(one, "model_not_tunable", "method", training_file=pairs, method={"type": "dpo"})
+    assert "by the method dpo" in message
+    await one.create()
+
+
 async def test_an_idempotency_key_makes_one_job(one: Bench) -> None:
     file = await one.file()
     headers = {"idempotency-key": "abc"}

@@ -78,6 +78,8 @@ async def test_pairs_and_a_validation_file_go_into_the_recipe(one: Bench) -> Non
     await one.look()
     recipe = yaml.safe_load(RunFolder.of(made["run"]).read("job.yaml") or b"")
     assert (recipe["objective"], recipe["beta"], recipe["schedule"]["batch_size"]) == ("dpo", 0.4, 2)
+    # Not the rate of the recipe for answers.
+    assert recipe["schedule"]["learning_rate"] == 5e-5
     assert [Path(path).name for path in recipe["data"]["validation"]] == ["validation_file.jsonl"]
 
 
@@ -90,6 +92,16 @@ async def test_a_recipe_with_faults_fails_the_job_with_the_fault(one: Bench) -> 
     error = (await one.call("GET", f"/{made['id']}")).json()["error"]
     assert error["code"] == "invalid_recipe"
     assert "wrkers" in error["message"] and "workers" in error["message"]
+
+
+async def test_a_recipe_for_another_method_fails_the_job(one: Bench) -> None:
+    recipe = yaml.safe_load(one.recipe.read_text())
+    one.recipe.write_text(yaml.safe_dump({**recipe, "objective": "dpo"}))
+    made = await one.create()
+    await one.look()
+    job = await one.job(made["id"])
+    assert job.error is not None and job.error["code"] == "invalid_recipe"
+    assert "for supervised has the objective dpo, not sft" in job.error["message"]
 
 
 async def test_a_file_that_is_deleted_before_the_validation_fails_the_job(one: Bench) -> None:
