@@ -17,7 +17,7 @@ from ray.job_submission import JobSubmissionClient
 
 from train.checkpoints import Checkpoints
 from train.events import Event, read_events
-from train.run_folder import CONTROL, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
+from train.run_folder import CONTROL, DATA, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
 
 #: The entry of a run.
 MODULE = "train.finetune"
@@ -43,6 +43,7 @@ __all__ = [
     "RayJobs",
     "RunFolder",
     "StorageError",
+    "clear",
     "command_of",
     "kept_log",
     "keep_log",
@@ -172,6 +173,19 @@ def pause(run: RunFolder) -> None:
         StorageError
     """
     run.write_json(CONTROL, {"wanted": "pause"})
+
+
+def clear(run: RunFolder, *, whole: bool) -> None:
+    """Remove the copies that a run was made from and will not need again.
+
+    Args:
+        whole: remove all of the run.
+
+    Raises:
+        StorageError
+    """
+    for part in ("",) if whole else (FILES, DATA):
+        run.remove(part)
 
 
 def keep_log(run: RunFolder, attempt: int, text: str) -> None:

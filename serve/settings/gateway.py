@@ -108,11 +108,13 @@ class FineTuning(Settings):
         recipes: id of a model -> what it is tuned by. Models that are not named here cannot be tuned.
         storage: the folder of the runs, which every node sees; by default ``GROUPQWEN_RUNS``, where that is a folder.
         unfinished_jobs: most jobs of one caller that wait, run or are paused.
+        keep_days: how long the folder of a run stays after its job has ended.
     """
 
     recipes: dict[ModelId, Recipes] = {}
     storage: Annotated[str, Field(pattern=r"^[/~]")] | None = None
     unfinished_jobs: Annotated[int, Field(ge=1)] = 8
+    keep_days: Annotated[int, Field(ge=1, le=36500)] = 30
 
 
 class Condition(Settings):

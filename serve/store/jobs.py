@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
@@ -121,6 +122,12 @@ class Jobs:
             .order_by(FineTuningJobRow.created_at, FineTuningJobRow.id)
         )
         return await self._database.read(lambda session: tuple(map(_job_of, session.scalars(query))))
+
+    async def runs_ended_before(self, at: datetime) -> tuple[str, ...]:
+        """The runs of every tenant's jobs that ended before ``at``."""
+        row = FineTuningJobRow
+        query = select(row.run).where(row.finished_at < at, row.status.not_in(UNFINISHED))
+        return await self._database.read(lambda session: tuple(session.scalars(query)))
 
     async def change(
         self,

@@ -209,8 +209,7 @@ def _cancelled(job: FineTuningJob) -> Decision:
         return None
     if job.status in ("succeeded", "failed"):
         raise _wrong_state(job, "cancelled")
-    wanted = "cancel" if job.status == "running" else None
-    return {"status": "cancelled", "wanted": wanted, "finished_at": utc_now()}, message("The job was cancelled")
+    return {"status": "cancelled", "wanted": "cancel", "finished_at": utc_now()}, message("The job was cancelled")
 
 
 def _paused(job: FineTuningJob) -> Decision:

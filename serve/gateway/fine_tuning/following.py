@@ -22,6 +22,7 @@ from train.jobs import (
     Look,
     RayJobs,
     RunFolder,
+    clear,
     command_of,
     keep_log,
     pause,
@@ -77,23 +78,25 @@ class Following:
         await self._ended(followed, run, look or Look("failed", "Ray's cluster was started anew."))
 
     async def stop(self, job: FineTuningJob) -> None:
-        """See that nothing of a job that was cancelled goes on running.
+        """See that nothing of a job that was cancelled goes on running, or is kept that only its run needs.
 
         Raises:
             As ``go_on``.
         """
-        ray = await self._ray_jobs()
-        look = await self._run(ray.look, job.submission) if job.attempt else None
-        if look is not None and not look.ended:
-            await self._run(ray.stop, job.submission)
-            return
         run = RunFolder.of(job.run)
-        if look is not None:
-            await self._keep_log(job, run, ray)
+        if job.attempt:
+            ray = await self._ray_jobs()
+            look = await self._run(ray.look, job.submission)
+            if look is not None and not look.ended:
+                await self._run(ray.stop, job.submission)
+                return
+            if look is not None:
+                await self._keep_log(job, run, ray)
         followed = await self._index(job, run)
         if followed is not None:
             # A gateway may have been killed between publishing and saying so.
             await self._run(_withdraw, followed)
+            await self._run(clear, run, whole=job.attempt == 0)
             await self._jobs.change(followed, wanted=None)
 
     async def _index(self, job: FineTuningJob, run: RunFolder) -> FineTuningJob | None:

@@ -65,7 +65,8 @@ class Validation:
         """A file of the job, copied into the run's folder: a job outlives the files that it is made from."""
         file = await found_file(self._files.get, param, id, tenant)
         target = Path(run.address) / FILES / f"{param}.jsonl"
-        await self._keeper.run(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await self._keeper.run(run.make)
+        await self._keeper.run(target.parent.mkdir, mode=0o700, exist_ok=True)
         await self._keeper.copy(file, target)
         return file
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import yaml
 from serve.gateway.fine_tuning import Runner, following, validation
 from serve.gateway.fine_tuning.programs import Ended
 from serve.store import FineTuningJob
-from serve.store.records import JobStatus
+from serve.store.records import JobStatus, utc_now
 from tests.unit.gateway.jobs import MODEL, PAIR, Bench, bench
 from train.events import State
 from train.jobs import Look, RunFolder
@@ -52,7 +54,7 @@ async def ended(one: Bench, job: FineTuningJob, look: Look, *states: State) -> F
     return await one.job(job.id)
 
 
-async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench) -> None:
+async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench, tmp_path: Path) -> None:
     hyperparameters = {"n_epochs": 2, "learning_rate_multiplier": 0.5}
     made = await one.create(seed=11, hyperparameters=hyperparameters)
     await one.look()
@@ -66,6 +68,8 @@ async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench
     assert (recipe["seed"], recipe["objective"], recipe["schedule"]["epochs"]) == (11, "sft", 2.0)
     assert "max_steps" not in recipe["schedule"]
     assert recipe["schedule"]["learning_rate"] == pytest.approx(5e-4)
+    for folder in (tmp_path / "runs", Path(job.run), Path(job.run) / "files"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     [training] = recipe["data"]["train"]
     assert Path(training).is_relative_to(job.run)
     assert Path(training).read_bytes().count(b"\n") == 3
@@ -90,6 +94,7 @@ async def test_a_recipe_with_faults_fails_the_job_with_the_fault(one: Bench) -> 
     made = await one.create()
     await one.look()
     error = (await one.call("GET", f"/{made['id']}")).json()["error"]
+    assert not Path(made["run"]).exists()
     assert error["code"] == "invalid_recipe"
     assert "wrkers" in error["message"] and "workers" in error["message"]
 
@@ -355,6 +360,41 @@ async def test_a_job_that_runs_is_cancelled_at_once_and_stopped_in_ray(one: Benc
     done = await one.job(job.id)
     assert (done.status, done.wanted) == ("cancelled", None)
     assert await one.group.store.jobs.active() == ()
+
+
+async def test_a_job_that_is_cancelled_before_it_ran_leaves_nothing(one: Bench) -> None:
+    made = await one.create()
+    await one.look()
+    assert (Path(made["run"]) / "files" / "training_file.jsonl").exists()
+    await one.call("POST", f"/{made['id']}/cancel")
+    await one.look()
+    assert not Path(made["run"]).exists()
+    assert await one.group.store.jobs.active() == ()
+
+
+async def test_a_job_that_is_cancelled_later_leaves_no_copy_of_its_data(one: Bench) -> None:
+    job = await one.running()
+    run = RunFolder.of(job.run)
+    for path in ("files/training_file.jsonl", "data/train/0.parquet", "checkpoints/5/manifest.json"):
+        run.write(path, b"{}")
+    await one.call("POST", f"/{job.id}/cancel")
+    for _ in range(2):
+        await one.look()
+    assert (run.names("files"), run.names("data"), run.names("checkpoints")) == ([], [], ["5"])
+    assert run.read("logs/1.txt") == one.ray.printed.encode()
+
+
+async def test_the_folder_of_a_run_stays_for_some_days(one: Bench) -> None:
+    ages = {"young": 29, "old": 31}
+    jobs = {}
+    for name, days in ages.items():
+        jobs[name] = await one.queued(status="failed", attempt=1, finished_at=utc_now() - timedelta(days=days))
+    jobs["unfinished"] = await one.queued(status="paused")
+    for job in jobs.values():
+        RunFolder.of(job.run).write("files/x", b"x")
+    one.group.runner._sweep_at = 0.0
+    await one.look()
+    assert [name for name, job in jobs.items() if Path(job.run).exists()] == ["young", "unfinished"]
 
 
 async def test_an_adapter_that_was_published_while_its_job_was_cancelled_is_taken_back(
