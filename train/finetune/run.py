@@ -107,6 +107,7 @@ def _trained(job: Job) -> Json:
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from train.worker.loop import train_loop
+    from train.worker.losses import Losses
 
     resources = job.recipe.resources
     trainer = TorchTrainer(
@@ -122,6 +123,7 @@ def _trained(job: Job) -> Json:
             name=f"{job.folder.name}-{time.time_ns()}",
             **_ray_storage(job.folder),
             failure_config=FailureConfig(max_failures=job.recipe.retries),
+            callbacks=[Losses(job.folder)],
         ),
     )
     try:

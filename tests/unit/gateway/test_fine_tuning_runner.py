@@ -151,6 +151,24 @@ async def test_the_first_of_the_queue_starts_when_there_is_room_and_nobody_overt
     assert (await one.job(small.id)).status == "running"
 
 
+async def test_what_a_job_takes_is_kept_for_it_while_its_workers_are_lost(one: Bench) -> None:
+    wide = await one.queued(plan={"workers": 3, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    await one.look()
+    log = one.log(wide)
+    log.state("running", "the workers are there")
+    log.state("starting", "worker 1 is lost")
+    await one.look()
+    other = await one.queued(plan={"workers": 2, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    assert (await one.job(other.id)).status == "queued"
+    log.state("running", "the workers are there again")
+    await one.look()
+    one.cluster.free["CPU"] = 2.0
+    await one.look()
+    assert (await one.job(other.id)).status == "running"
+
+
 async def test_what_serving_lacks_to_its_minimum_is_left_free(one: Bench) -> None:
     job = await one.queued()
     one.cluster.missing = [{"CPU": 3.5}]
