@@ -21,7 +21,7 @@ from train.checkpoints import CheckpointError
 from train.dataset.formats import PreparedError
 from train.events import EventLog, read_events
 from train.finetune.base import BaseCheckpoint, base_checkpoint
-from train.finetune.data import DataError, prepare_data
+from train.finetune.data import DataError, manifest_of, prepare_data
 from train.finetune.job import Job
 from train.finetune.plots import draw_curves
 from train.finetune.recipe import parse_recipe
@@ -87,14 +87,15 @@ def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
 
 def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) -> Json:
     base = base_checkpoint(job.recipe.model, progress=progress)
-    replay = replayed(job, base.path)
+    # What is prepared has it already, and on another node the base would have to answer again.
+    replay = replayed(job, base.path) if manifest_of(job.folder) is None else []
     manifest = prepare_data(job.recipe, job.folder, base.path, replay)
     counts = {name: split["rows"] for name, split in manifest["splits"].items()}
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
     events.write(
         "message",
-        f"to learn from: {told}; of it replay {len(replay)}",
-        {"rows": counts, "replay": len(replay), "fingerprint": manifest["fingerprint"]},
+        f"to learn from: {told}" + (f"; of it replay {len(replay)}" if replay else ""),
+        {"rows": counts, "fingerprint": manifest["fingerprint"], **({"replay": len(replay)} if replay else {})},
     )
     outcome = _trained(job)
     return _finished(job, events, base, manifest["fingerprint"], outcome, time.monotonic() - begun)

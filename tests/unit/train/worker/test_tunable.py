@@ -22,7 +22,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     wanted = recipe(tmp_path / "base", tmp_path / "chats.jsonl")
     monkeypatch.setattr(tunable, "_refused", lambda recipe: None)
     for engine in ("unsloth", "peft"):
-        made = Tunable(None, None, engine, 1)  # type: ignore[arg-type]
+        made = Tunable(None, None, engine, 1)
         monkeypatch.setattr(tunable, f"_by_{engine}", lambda recipe, base, made=made: made)
 
     def load(engine: str) -> tuple[str, list[str]]:
