@@ -148,10 +148,15 @@ class Runner:
     async def _sweep(self, days: int) -> None:
         """Remove the folders of runs whose jobs ended longer ago; every gateway does, and it may come twice."""
         try:
-            for run in await self._store.jobs.runs_ended_before(utc_now() - timedelta(days=days)):
+            runs = await self._store.jobs.runs_ended_before(utc_now() - timedelta(days=days))
+        except GroupQwenError as error:
+            logger.warning("old runs could not be looked for: %s", error)
+            return
+        for run in runs:
+            try:
                 await self._run(clear, RunFolder.of(run), whole=True)
-        except (StorageError, GroupQwenError) as error:
-            logger.warning("folders of old runs could not be removed: %s", error)
+            except StorageError as error:
+                logger.warning("the folder of an old run could not be removed: %s", error)
 
     async def _step(self, job: FineTuningJob) -> None:
         """Bring one job forward by one step."""
