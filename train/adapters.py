@@ -6,7 +6,7 @@
     python -m train.adapters rollback MODEL
     python -m train.adapters history MODEL
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 the registry or the run's folder cannot be used now.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from serve.adapters.errors import RegistryError
+from serve.adapters.errors import RegistryError, StorageFailed
 from serve.adapters.files import CONFIG, WEIGHTS, version_in
 from serve.adapters.manifest import Base, Manifest
 from serve.adapters.promotions import Promotion, Promotions, Rules
@@ -29,7 +29,7 @@ from serve.adapters.registry import Registry
 from serve.settings.errors import SettingsError, parsed
 from train.evaluate.report import FOLDER, REPORT, is_of, summary
 from train.finetune.result import MADE_FOR
-from train.run_folder import ADAPTER, RunFolder, StorageError
+from train.run_folder import ADAPTER, TRY_AGAIN, RunFolder, StorageError, StorageUnreachable
 
 Json = dict[str, Any]
 
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         options.run_command(options, Registry(options.registry))
     except (RegistryError, SettingsError, StorageError) as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
+        return TRY_AGAIN if isinstance(error, (StorageFailed, StorageUnreachable)) else 1
     return 0
 
 

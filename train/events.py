@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 from filelock import FileLock
 
-from train.run_folder import RunFolder, StorageError
+from train.run_folder import RunFolder, StorageError, StorageUnreachable
 
 EVENTS = "events.jsonl"
 PARTS = "events"
@@ -82,7 +82,7 @@ class EventLog:
                 file.truncate(end)
                 file.write(event.to_json())
         except OSError as error:
-            raise StorageError(f"{local / EVENTS}: {error.strerror or error}") from error
+            raise StorageUnreachable(f"{local / EVENTS}: {error.strerror or error}") from error
         return event
 
     def state(self, state: State, message: str, error: Mapping[str, Any] | None = None) -> Event:

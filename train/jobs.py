@@ -18,7 +18,7 @@ from ray.job_submission import JobSubmissionClient
 
 from train.checkpoints import Checkpoints
 from train.events import Event, read_events
-from train.run_folder import CONTROL, RESULT, Json, RunFolder, StorageError
+from train.run_folder import CONTROL, DATA, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
 
 #: The entry of a run.
 MODULE = "train.finetune"
@@ -30,11 +30,14 @@ LOGS = "logs"
 KEPT_LOG = 1024 * 1024
 #: What Ray's client raises for whatever goes wrong on the way.
 _FAULTS = (RuntimeError, ConnectionError, AuthenticationError, requests.RequestException)
+#: How long an attempt waits for the one before: the lock of a node that is lost lives on a shared folder for a while.
+WAIT_SECONDS = 300
 
 __all__ = [
     "FILES",
     "RECIPE",
     "RESULT",
+    "TRY_AGAIN",
     "Checkpoints",
     "Event",
     "Json",
@@ -43,6 +46,7 @@ __all__ = [
     "RayJobs",
     "RunFolder",
     "StorageError",
+    "clear",
     "command_of",
     "kept_log",
     "keep_log",
@@ -161,7 +165,8 @@ class RayJobs:
 def command_of(run: RunFolder) -> list[str]:
     """The program of a run: the same whether it begins or goes on."""
     recipe = f"{run.address}/{RECIPE}"
-    return [sys.executable, "-m", MODULE, "--config", recipe, "--run", run.name, "--storage", run.storage]
+    place = ["--run", run.name, "--storage", run.storage]
+    return [sys.executable, "-m", MODULE, "--config", recipe, *place, "--wait", str(WAIT_SECONDS)]
 
 
 def pause(run: RunFolder) -> None:
@@ -171,6 +176,19 @@ def pause(run: RunFolder) -> None:
         StorageError
     """
     run.write_json(CONTROL, {"wanted": "pause"})
+
+
+def clear(run: RunFolder, *, whole: bool) -> None:
+    """Remove the copies that a run was made from and will not need again.
+
+    Args:
+        whole: remove all of the run.
+
+    Raises:
+        StorageError
+    """
+    for part in ("",) if whole else (FILES, DATA):
+        run.remove(part)
 
 
 def keep_log(run: RunFolder, attempt: int, text: str) -> None:

@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         recipe: every setting stated, as YAML.
-        model, method: of the recipe.
+        model, method, objective: of the recipe.
         workers: processes. cpus, gpus: what each takes.
         bytes: what each holds in memory, of the node or of its GPU; none where that cannot be told.
         n_epochs, batch_size, beta: what the recipe has of the hyperparameters of OpenAI's API.
@@ -33,6 +33,7 @@ class Plan:
     recipe: str
     model: str
     method: str
+    objective: str
     workers: int
     cpus: float
     gpus: int
@@ -61,6 +62,7 @@ def plan_of(config: str, changes: Sequence[str], *, rate: float = 1.0, longest: 
         recipe=recipe.to_yaml(),
         model=recipe.model.id,
         method=recipe.method,
+        objective=recipe.objective,
         workers=recipe.workers,
         cpus=recipe.resources.cpus,
         gpus=recipe.resources.gpus,

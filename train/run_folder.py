@@ -34,6 +34,9 @@ DATA = "data"
 ADAPTER = "adapter"
 PLOTS = "plots"
 
+#: Exit code of a program that was hindered by what may pass: the same command again may do (``EX_TEMPFAIL``).
+TRY_AGAIN = 75
+
 Json = dict[str, Any]
 
 _NAME: TypeAdapter[str] = TypeAdapter(AdapterName)
@@ -41,6 +44,10 @@ _NAME: TypeAdapter[str] = TypeAdapter(AdapterName)
 
 class StorageError(Exception):
     """A run's storage cannot be used; the message is one line and says why."""
+
+
+class StorageUnreachable(StorageError):
+    """A run's storage cannot be read or written now; trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ class RunFolder:
         except (ImportError, ValueError) as error:
             raise StorageError(f"the storage {self.storage!r} cannot be used: {_line(error)}") from error
         except OSError as error:
-            raise StorageError(f"{self.address}: {error.strerror or _line(error)}") from error
+            raise StorageUnreachable(f"{self.address}: {error.strerror or _line(error)}") from error
 
 
 def _make_private(folder: Path) -> None:

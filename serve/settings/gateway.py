@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve.settings.base import Settings
 from serve.settings.model import ModelId
@@ -79,19 +79,44 @@ class FileLimits(Settings):
     uploads: Annotated[int, Field(ge=1)] = 4
 
 
+class Recipes(Settings):
+    """What a model is tuned by: files that the gateway's node has.
+
+    A relative path begins in the folder that the package ``train`` is in.
+
+    Attributes:
+        supervised: the recipe for answers, ``objective: sft``. dpo: the one for pairs of answers, ``objective: dpo``.
+            A method without one is refused.
+    """
+
+    supervised: Annotated[str, Field(min_length=1)] | None = None
+    dpo: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Recipes:
+        if self.supervised is None and self.dpo is None:
+            raise ValueError("state a recipe for supervised, for dpo, or for both")
+        return self
+
+    def of(self, method: str) -> str | None:
+        """The recipe for a method of the API, ``supervised`` or ``dpo``."""
+        return self.dpo if method == "dpo" else self.supervised
+
+
 class FineTuning(Settings):
     """What may be tuned over the API, and how.
 
     Attributes:
-        recipes: id of a model -> the recipe that it is tuned by, a file that the gateway's node has; a relative path
-            begins in the folder that the package ``train`` is in. Models that are not named here cannot be tuned.
+        recipes: id of a model -> what it is tuned by. Models that are not named here cannot be tuned.
         storage: the folder of the runs, which every node sees; by default ``GROUPQWEN_RUNS``, where that is a folder.
         unfinished_jobs: most jobs of one caller that wait, run or are paused.
+        keep_days: how long the folder of a run stays after its job has ended.
     """
 
-    recipes: dict[ModelId, Annotated[str, Field(min_length=1)]] = {}
+    recipes: dict[ModelId, Recipes] = {}
     storage: Annotated[str, Field(pattern=r"^[/~]")] | None = None
     unfinished_jobs: Annotated[int, Field(ge=1)] = 8
+    keep_days: Annotated[int, Field(ge=1, le=36500)] = 30
 
 
 class Condition(Settings):

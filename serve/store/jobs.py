@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
@@ -47,13 +48,7 @@ class Jobs:
             lock_tenant(session, "jobs", job.tenant)
             if (before := _made_before(session, job)) is not None:
                 return before
-            mine = FineTuningJobRow.tenant == job.tenant
-            count = select(func.count()).where(mine, FineTuningJobRow.status.in_(UNFINISHED))
-            if session.scalars(count).one() >= most:
-                raise InvalidRequest(
-                    f"{most} fine-tuning jobs are unfinished, the most at once; cancel one, or wait for one.",
-                    code="quota_exceeded",
-                )
+            _require_room(session, job.tenant, most)
             session.add(row)
             session.flush()
             session.add_all(_event_rows(job.id, 0, [event]))
@@ -128,20 +123,36 @@ class Jobs:
         )
         return await self._database.read(lambda session: tuple(map(_job_of, session.scalars(query))))
 
+    async def runs_ended_before(self, at: datetime) -> tuple[str, ...]:
+        """The runs of every tenant's jobs that ended before ``at``."""
+        row = FineTuningJobRow
+        query = select(row.run).where(row.finished_at < at, row.status.not_in(UNFINISHED))
+        return await self._database.read(lambda session: tuple(session.scalars(query)))
+
     async def change(
         self,
         before: FineTuningJob,
         *events: JobEvent,
+        most: int | None = None,
         **values: Any,  # noqa: ANN401 - fields of a job
     ) -> FineTuningJob | None:
         """Change columns of a job and add to what happened to it, both or neither; the job as it is then.
 
         None where the job has been changed since ``before`` was read: look at it again.
+
+        Args:
+            most: how many unfinished jobs the tenant may have, where this one is to become one again.
+
+        Raises:
+            InvalidRequest: the tenant has as many.
         """
         row = FineTuningJobRow
         wanted = {**values, "revision": before.revision + 1}
 
         def work(session: Session) -> FineTuningJob | None:
+            if most is not None:
+                lock_tenant(session, "jobs", before.tenant)
+                _require_room(session, before.tenant, most)
             statement = update(row).where(row.id == before.id, row.revision == before.revision).values(wanted)
             if cast(CursorResult[Any], session.execute(statement)).rowcount == 0:
                 return None
@@ -223,6 +234,16 @@ def _made_before(session: Session, job: FineTuningJob) -> FineTuningJob | None:
             code="idempotency_key_reused",
         )
     return None if row is None else _job_of(row)
+
+
+def _require_room(session: Session, tenant: str, most: int) -> None:
+    row = FineTuningJobRow
+    count = select(func.count()).where(row.tenant == tenant, row.status.in_(UNFINISHED))
+    if session.scalars(count).one() >= most:
+        raise InvalidRequest(
+            f"{most} fine-tuning jobs are unfinished, the most at once; cancel one, or wait for one.",
+            code="quota_exceeded",
+        )
 
 
 def _found(session: Session, id: str, tenant: str) -> FineTuningJobRow:

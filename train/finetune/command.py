@@ -1,7 +1,7 @@
 """``python -m train.finetune``: tune a model by a recipe, on the Ray cluster that is there, or on this machine alone.
 
-Exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 130 interrupted. After 1 and 130
-the same command goes on from the last checkpoint.
+Exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what may pass; 130
+interrupted. After 1, 75 and 130 the same command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from serve.settings.environment import Environment
 from train.finetune.console import told
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe, load_recipe
-from train.finetune.run import FAULTS, RunFailed, RunTaken, first_line, run
-from train.run_folder import RunFolder
+from train.finetune.run import FAULTS, RayUnreachable, RunFailed, RunTaken, first_line, run
+from train.run_folder import TRY_AGAIN, RunFolder, StorageUnreachable
 
-_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 130 interrupted.
-After 1 and 130 the same command goes on from the last checkpoint."""
+_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what
+may pass: Ray, the storage, another process on the run; 130 interrupted. After 1, 75 and 130 the same command goes on
+from the last checkpoint."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,10 +37,10 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(recipe.to_yaml())
             return 0
         folder = RunFolder(options.storage or Environment.read().runs, options.run or _fresh_name(recipe))
-        return _run(Job(recipe, folder), as_json=options.json)
-    except (*FAULTS, RunFailed, RunTaken) as error:
+        return _run(Job(recipe, folder), wait=options.wait, as_json=options.json)
+    except (*FAULTS, RunFailed, RunTaken, RayUnreachable) as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
+        return TRY_AGAIN if isinstance(error, (RunTaken, RayUnreachable, StorageUnreachable)) else 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
         return 130
@@ -62,17 +63,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", metavar="NAME", help="the same name goes on with a run (default: a new one)")
     parser.add_argument("--storage", metavar="PLACE", help="folder or address of all runs (default: GROUPQWEN_RUNS)")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="so long for another process on the run to end (default: 0)",
+    )
     parser.add_argument("--check", action="store_true", help="show the whole recipe, checked, and do nothing else")
     parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
     return parser
 
 
-def _run(job: Job, *, as_json: bool) -> int:
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return found
+
+
+def _run(job: Job, *, wait: float, as_json: bool) -> int:
     sys.stderr.write(f"the run's folder: {job.folder.address}\n")
     job.folder.make()
     # Ray puts a handler of its own in place of ours.
     with _ray(), _terminated_as_interrupted(), told(job.folder):
-        result = run(job, progress=True)
+        result = run(job, progress=True, wait=wait)
     if as_json:
         sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
     return 0
@@ -94,7 +112,7 @@ def _ray() -> Iterator[None]:
     try:
         ray.init(log_to_driver=False, include_dashboard=False)
     except Exception as failure:  # It raises what it likes.
-        raise RunFailed(f"Ray can be neither reached nor started: {first_line(failure)}") from failure
+        raise RayUnreachable(f"Ray can be neither reached nor started: {first_line(failure)}") from failure
     try:
         yield
     finally:

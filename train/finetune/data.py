@@ -38,6 +38,15 @@ class DataError(Exception):
     """The data cannot be learned from; the message is one line, and never shows what was said."""
 
 
+def manifest_of(folder: RunFolder) -> Json | None:
+    """The manifest of the run's data set; none where it has not been made yet.
+
+    Raises:
+        StorageError
+    """
+    return folder.read_json(f"{DATA}/{MANIFEST}")
+
+
 def prepare_data(recipe: Recipe, folder: RunFolder, base: Path, replay: Iterable[Row]) -> Json:
     """The manifest of the run's data set (``train.dataset.formats``), which is made where the folder has none yet.
 
@@ -49,7 +58,7 @@ def prepare_data(recipe: Recipe, folder: RunFolder, base: Path, replay: Iterable
         DataError: a file cannot be read, a line is no conversation, or nothing is left to learn from.
         StorageError
     """
-    known = folder.read_json(f"{DATA}/{MANIFEST}")
+    known = manifest_of(folder)
     if known is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="groupqwen-data-") as scratch:

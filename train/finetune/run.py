@@ -21,7 +21,7 @@ from train.checkpoints import CheckpointError
 from train.dataset.formats import PreparedError
 from train.events import EventLog, read_events
 from train.finetune.base import BaseCheckpoint, base_checkpoint
-from train.finetune.data import DataError, prepare_data
+from train.finetune.data import DataError, manifest_of, prepare_data
 from train.finetune.job import Job
 from train.finetune.plots import draw_curves
 from train.finetune.recipe import parse_recipe
@@ -39,26 +39,32 @@ class RunFailed(Exception):
     """The workers failed more often than the recipe lets them; the message is one line."""
 
 
+class RayUnreachable(Exception):
+    """Ray can be neither reached nor started; the message is one line."""
+
+
 class RunTaken(Exception):
     """Another process works on the run."""
 
 
-def run(job: Job, *, progress: bool) -> Json:
+def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
     """Carry out a run, or go on with it; gives what ``result.json`` says, or the state ``paused``.
 
     Ray must be connected.
 
     Args:
         progress: write the progress of downloads to standard error.
+        wait: seconds for another process that works on the run to end.
 
     Raises:
         SettingsError: the folder is that of another recipe.
-        RunTaken, RunFailed
+        RunTaken: and not all of ``wait`` was enough.
+        RunFailed
         DataError, PreparedError, ModelSourceError, CheckpointError, StorageError
     """
     events = EventLog(job.folder)
     job.folder.make()
-    with _alone(job.folder):
+    with _alone(job.folder, wait):
         _same_recipe(job)
         done = job.folder.read_json(RESULT)
         if done is not None:
@@ -81,14 +87,15 @@ def run(job: Job, *, progress: bool) -> Json:
 
 def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) -> Json:
     base = base_checkpoint(job.recipe.model, progress=progress)
-    replay = replayed(job, base.path)
+    # What is prepared has it already, and on another node the base would have to answer again.
+    replay = replayed(job, base.path) if manifest_of(job.folder) is None else []
     manifest = prepare_data(job.recipe, job.folder, base.path, replay)
     counts = {name: split["rows"] for name, split in manifest["splits"].items()}
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
     events.write(
         "message",
-        f"to learn from: {told}; of it replay {len(replay)}",
-        {"rows": counts, "replay": len(replay), "fingerprint": manifest["fingerprint"]},
+        f"to learn from: {told}" + (f"; of it replay {len(replay)}" if replay else ""),
+        {"rows": counts, "fingerprint": manifest["fingerprint"], **({"replay": len(replay)} if replay else {})},
     )
     outcome = _trained(job)
     return _finished(job, events, base, manifest["fingerprint"], outcome, time.monotonic() - begun)
@@ -101,6 +108,7 @@ def _trained(job: Job) -> Json:
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from train.worker.loop import train_loop
+    from train.worker.losses import Losses
 
     resources = job.recipe.resources
     trainer = TorchTrainer(
@@ -116,6 +124,7 @@ def _trained(job: Job) -> Json:
             name=f"{job.folder.name}-{time.time_ns()}",
             **_ray_storage(job.folder),
             failure_config=FailureConfig(max_failures=job.recipe.retries),
+            callbacks=[Losses(job.folder)],
         ),
     )
     try:
@@ -181,13 +190,13 @@ def _same_recipe(job: Job) -> None:
 
 
 @contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
+def _alone(folder: RunFolder, wait: float) -> Iterator[None]:
     """No other process on this run meanwhile, as far as the storage can tell."""
     if folder.local is None:
         yield
         return
     try:
-        with FileLock(folder.local / "run.lock", timeout=0):
+        with FileLock(folder.local / "run.lock", timeout=wait, poll_interval=0.5):
             yield
     except Timeout:
         raise RunTaken(f"another process works on the run in {folder.address}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.finetune.recipe import Recipe
+from train.worker import group
 
 Engine = Literal["unsloth", "peft"]
 
@@ -32,7 +33,7 @@ class Tunable:
 
 
 def load_tunable(recipe: Recipe, base: Path, tell: Callable[[str], None]) -> Tunable:
-    """Load the checkpoint ``base`` and put on it what is trained.
+    """Load the checkpoint ``base`` and put on it what is trained; all workers of a run by the same engine.
 
     Args:
         tell: is told where Unsloth refuses, and why.
@@ -43,15 +44,31 @@ def load_tunable(recipe: Recipe, base: Path, tell: Callable[[str], None]) -> Tun
     refused = _refused(recipe)
     if recipe.engine == "peft":
         return _by_peft(recipe, base)
+    refused = _anywhere(refused)
     if refused is None:
+        made = None
         try:
-            return _by_unsloth(recipe, base)
+            made = _by_unsloth(recipe, base)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the model may do without Unsloth
             refused = next(iter(str(failure).splitlines()), type(failure).__name__)
+        refused = _anywhere(refused)
+        if made is not None and refused is None:
+            return made
+        # The memory is needed for the other one.
+        del made
     if recipe.engine == "unsloth":
         raise EngineRefused(f"Unsloth cannot train this model: {refused}")
     tell(f"trained by PEFT without Unsloth, which is slower on GPUs and takes more memory: {refused}")
     return _by_peft(recipe, base)
+
+
+def _anywhere(refused: str | None) -> str | None:
+    """Why one of the workers cannot, the first that cannot; none where all can. Their kernels would differ."""
+    found = group.from_all(refused)
+    rank = next((rank for rank, reason in enumerate(found) if reason is not None), None)
+    if rank is None or len(found) == 1:
+        return refused
+    return f"worker {rank}: {found[rank]}"
 
 
 def _refused(recipe: Recipe) -> str | None:

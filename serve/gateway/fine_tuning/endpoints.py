@@ -30,7 +30,7 @@ from serve.gateway.fine_tuning.requests import (
     LogQuery,
 )
 from serve.gateway.fine_tuning.runner import Runner
-from serve.gateway.fine_tuning.validation import found_file, not_tunable, require_form
+from serve.gateway.fine_tuning.validation import found_file, recipe_of, require_form
 from serve.gateway.members import Members
 from serve.gateway.query import query_of
 from serve.protocol.http import header, read_body, send_bytes, send_json
@@ -103,7 +103,7 @@ class FineTuningJobs:
         await send_json(send, job_body(await self._changed(scope, _paused)))
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put a paused job back into the queue."""
+        """Put a job back into the queue that is paused, or whose run failed."""
         await send_json(send, job_body(await self._changed(scope, _resumed)))
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,8 +179,7 @@ class FineTuningJobs:
                 code="model_not_tunable",
             )
         self._members.get(asked.model)
-        if asked.model not in self._settings.recipes:
-            raise not_tunable(asked.model, self._settings)
+        recipe_of(asked.model, asked.wanted_method.type, self._settings)
         for param, id in (("training_file", asked.training_file), ("validation_file", asked.validation_file)):
             if id is not None:
                 file = await found_file(self._store.files.get, param, id, tenant)
@@ -197,7 +196,8 @@ class FineTuningJobs:
             if decision is None:
                 return job
             values, event = decision
-            changed = await self._jobs.change(job, event, **values)
+            most = self._settings.unfinished_jobs if job.status == "failed" else None
+            changed = await self._jobs.change(job, event, most=most, **values)
             if changed is not None:
                 self._runner.wake()
                 return changed
@@ -209,8 +209,7 @@ def _cancelled(job: FineTuningJob) -> Decision:
         return None
     if job.status in ("succeeded", "failed"):
         raise _wrong_state(job, "cancelled")
-    wanted = "cancel" if job.status == "running" else None
-    return {"status": "cancelled", "wanted": wanted, "finished_at": utc_now()}, message("The job was cancelled")
+    return {"status": "cancelled", "wanted": "cancel", "finished_at": utc_now()}, message("The job was cancelled")
 
 
 def _paused(job: FineTuningJob) -> Decision:
@@ -226,8 +225,13 @@ def _paused(job: FineTuningJob) -> Decision:
 def _resumed(job: FineTuningJob) -> Decision:
     if job.status in ("queued", "running") and job.wanted is None:
         return None
+    told = message("The job was put back into the queue")
     if job.status == "paused":
-        return {"status": "queued", "queued_at": utc_now()}, message("The job was put back into the queue")
+        return {"status": "queued", "queued_at": utc_now()}, told
+    # One that never ran has nothing to go on with.
+    if job.status == "failed" and job.attempt:
+        anew = {"error": None, "finished_at": None, "restarts": 0}
+        return {"status": "queued", "queued_at": utc_now(), **anew}, told
     raise _wrong_state(job, "resumed")
 
 

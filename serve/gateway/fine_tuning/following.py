@@ -10,17 +10,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from serve.adapters.errors import RegistryError
+from serve.adapters.errors import AdapterMissing, RegistryError
 from serve.adapters.registry import Registry
 from serve.gateway.fine_tuning.programs import run_module
 from serve.store import FineTuningJob, JobEvent, Store
 from serve.store.records import Level, utc_now
 from train.jobs import (
     RESULT,
+    TRY_AGAIN,
     Event,
     Look,
     RayJobs,
     RunFolder,
+    clear,
     command_of,
     keep_log,
     pause,
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 #: Publishes what a run has tuned; the gateway starts it and imports nothing of it.
 PUBLISH_MODULE = "train.adapters"
-#: How often a job that was lost is started again.
+#: How often a job is started again that was lost, or hindered by what may pass; tries to publish count as well.
 MAX_RESTARTS = 3
 #: Exit codes of a program that has said by itself what is wrong.
 _OWN_FAULT = (1, 2)
@@ -76,21 +78,25 @@ class Following:
         await self._ended(followed, run, look or Look("failed", "Ray's cluster was started anew."))
 
     async def stop(self, job: FineTuningJob) -> None:
-        """See that nothing of a job that was cancelled goes on running.
+        """See that nothing of a job that was cancelled goes on running, or is kept that only its run needs.
 
         Raises:
             As ``go_on``.
         """
-        ray = await self._ray_jobs()
-        look = await self._run(ray.look, job.submission) if job.attempt else None
-        if look is not None and not look.ended:
-            await self._run(ray.stop, job.submission)
-            return
         run = RunFolder.of(job.run)
-        if look is not None:
-            await self._keep_log(job, run, ray)
+        if job.attempt:
+            ray = await self._ray_jobs()
+            look = await self._run(ray.look, job.submission)
+            if look is not None and not look.ended:
+                await self._run(ray.stop, job.submission)
+                return
+            if look is not None:
+                await self._keep_log(job, run, ray)
         followed = await self._index(job, run)
         if followed is not None:
+            # A gateway may have been killed between publishing and saying so.
+            await self._run(_withdraw, followed)
+            await self._run(clear, run, whole=job.attempt == 0)
             await self._jobs.change(followed, wanted=None)
 
     async def _index(self, job: FineTuningJob, run: RunFolder) -> FineTuningJob | None:
@@ -108,19 +114,22 @@ class Following:
 
     async def _ended(self, job: FineTuningJob, run: RunFolder, look: Look) -> None:
         """Draw the conclusion from what the run left and said last, and from how its program ended."""
-        state = job.progress.get("state")
+        state, hindered = job.progress.get("state"), look.exit_code == TRY_AGAIN
         result = await self._run(run.read_json, RESULT)
         if result is not None:
             await self._publish(job, run, result)
-        elif state == "paused" or (job.wanted == "pause" and state != "failed"):
+        elif state == "paused" or (job.wanted == "pause" and (hindered or state != "failed")):
             await self._jobs.change(job, message("The job is paused; its last checkpoint is kept."), **_PAUSED)
         elif look.status == "stopped":
             await self._finish(job, message("The job was stopped in Ray."), status="cancelled")
+        elif hindered and job.restarts < MAX_RESTARTS:
+            text = await self._last_line(job, look)
+            told = message(f"The run goes on from its last checkpoint, since it was hindered: {text}", "warning")
+            await self._jobs.change(job, told, status="queued", restarts=job.restarts + 1)
         elif state == "failed":
             await self._fail(job, "training_failed", str(job.progress.get("said") or look.message))
-        elif look.exit_code in _OWN_FAULT:
-            text = await self._run(self._last_line, await self._ray_jobs(), job.submission)
-            await self._fail(job, "training_failed", text or look.message)
+        elif hindered or look.exit_code in _OWN_FAULT:
+            await self._fail(job, "training_failed", await self._last_line(job, look))
         elif job.restarts < MAX_RESTARTS:
             told = message("The run was lost; it goes on from its last checkpoint.", "warning")
             await self._jobs.change(job, told, status="queued", restarts=job.restarts + 1)
@@ -129,8 +138,12 @@ class Following:
 
     async def _publish(self, job: FineTuningJob, run: RunFolder, result: Json) -> None:
         ended = await run_module(PUBLISH_MODULE, "publish", run.address, "--name", job.adapter)
+        reason = ended.last_error.removeprefix("error: ")
+        if ended.passing and job.restarts < MAX_RESTARTS:
+            told = message(f"The adapter could not be published yet: {reason}", "warning")
+            await self._jobs.change(job, told, restarts=job.restarts + 1)
+            return
         if ended.exit_code:
-            reason = ended.last_error.removeprefix("error: ")
             await self._fail(job, "publishing_failed", f"The adapter could not be published: {reason}")
             return
         name = f"{job.model}:{job.adapter}"
@@ -150,16 +163,17 @@ class Following:
         error = {"code": code, "message": text, "param": None}
         await self._finish(job, message(text, "error"), status="failed", error=error)
 
-    async def _finish(self, job: FineTuningJob, *events: JobEvent, **values: object) -> FineTuningJob | None:
+    async def _finish(self, job: FineTuningJob, *events: JobEvent, **values: Any) -> FineTuningJob | None:  # noqa: ANN401 - as change
         return await self._jobs.change(job, *events, finished_at=utc_now(), wanted=None, **values)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
 
-    @staticmethod
-    def _last_line(ray: RayJobs, submission: str) -> str:
-        lines = [line.strip() for line in ray.log(submission).splitlines() if line.strip()]
-        return lines[-1].removeprefix("error: ") if lines else ""
+    async def _last_line(self, job: FineTuningJob, look: Look) -> str:
+        """What a program said last that ended by itself."""
+        text = await self._run((await self._ray_jobs()).log, job.submission)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1].removeprefix("error: ") if lines else look.message
 
 
 #: What changes when a job is paused.
@@ -198,8 +212,10 @@ def _progress(before: Json, events: list[Event]) -> Json:
 
 
 def _withdraw(job: FineTuningJob) -> None:
-    """Take an adapter back that was published after its job had been cancelled."""
+    """Take an adapter back that was published for a job that is cancelled, if there is one."""
     try:
         Registry().withdraw(job.model, job.adapter)
+    except AdapterMissing:
+        pass
     except RegistryError as error:
         logger.warning("an adapter of a cancelled job is still published: %s", error)

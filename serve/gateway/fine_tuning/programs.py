@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import serve
+from train.jobs import TRY_AGAIN
 
 #: Where the packages lie, which need not be installed.
 ROOT = Path(serve.__file__).resolve().parents[1]
@@ -20,6 +21,11 @@ class Ended:
     exit_code: int
     output: bytes
     errors: str
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may do if it is started again: it was killed, or says so."""
+        return self.exit_code < 0 or self.exit_code == TRY_AGAIN
 
     @property
     def last_error(self) -> str:

@@ -31,14 +31,19 @@ def has_room(capacity: Capacity, promised: Iterable[Resources], wanted: Iterable
     Args:
         promised: what jobs will take that were started and have not taken it yet.
     """
+    missing = list(capacity.missing)
+    for bundle in _beyond(capacity):
+        if bundle in missing:
+            missing.remove(bundle)
     free = [dict(node.free) for node in capacity.nodes]
-    return _place(free, capacity.missing) and _place(free, promised) and _place(free, wanted)
+    return not any(_left_over(free, bundles) for bundles in (missing, promised, wanted))
 
 
 def could_have_room(capacity: Capacity, wanted: Iterable[Resources]) -> bool:
     """Whether ``wanted`` fits on the nodes that there are, when nothing runs but serving at its minimum."""
     total = [dict(node.total) for node in capacity.nodes]
-    return _place(total, capacity.minimum) and _place(total, wanted)
+    _left_over(total, capacity.minimum)
+    return not _left_over(total, wanted)
 
 
 def beside_serving(capacity: Capacity) -> Resources:
@@ -47,9 +52,10 @@ def beside_serving(capacity: Capacity) -> Resources:
     for node in capacity.nodes:
         for name in ("CPU", "GPU"):
             found[name] = found.get(name, 0.0) + node.total.get(name, 0.0)
-    for bundle in capacity.minimum:
-        for name in found:
-            found[name] -= bundle.get(name, 0.0)
+    for sign, bundles in ((-1, capacity.minimum), (1, _beyond(capacity))):
+        for bundle in bundles:
+            for name in found:
+                found[name] += sign * bundle.get(name, 0.0)
     return found
 
 
@@ -68,15 +74,22 @@ def memory_places(capacity: Capacity, members: Iterable[Member], bytes: int) -> 
     return sum(max(0, int(one // bytes)) for one in left)
 
 
-def _place(nodes: list[Resources], bundles: Iterable[Resources]) -> bool:
-    """Take each bundle from a node that has it, the largest first; false where one finds none."""
+def _beyond(capacity: Capacity) -> list[Resources]:
+    """What of serving's minimum these nodes could not hold if nothing else ran: no job can take it away."""
+    return _left_over([dict(node.total) for node in capacity.nodes], capacity.minimum)
+
+
+def _left_over(nodes: list[Resources], bundles: Iterable[Resources]) -> list[Resources]:
+    """Take each bundle from a node that has it, the largest first; gives those that find none."""
+    left = []
     for bundle in sorted(bundles, key=lambda one: (one.get("GPU", 0.0), one.get("CPU", 0.0)), reverse=True):
         node = next((one for one in nodes if _holds(one, bundle)), None)
         if node is None:
-            return False
+            left.append(bundle)
+            continue
         for name, amount in bundle.items():
             node[name] = node.get(name, 0.0) - amount
-    return True
+    return left
 
 
 def _holds(node: Resources, bundle: Resources) -> bool:

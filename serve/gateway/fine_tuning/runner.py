@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
@@ -21,14 +26,22 @@ from serve.gateway.members import Members
 from serve.settings.gateway import FineTuning
 from serve.store import FineTuningJob, Store
 from serve.store.records import utc_now
-from train.jobs import JobsUnreachable, RayJobs, StorageError
+from train.jobs import JobsUnreachable, RayJobs, RunFolder, StorageError, clear
 
 LEASE = "fine-tuning"
 #: How long a replica that was killed keeps others from going on.
 LEASE_SECONDS = 15.0
 #: Between two looks at the jobs.
 LOOK_SECONDS = 2.0
+#: Between two looks for runs that are kept no longer.
+SWEEP_SECONDS = 3600.0
 _THREADS = 4
+
+#: Under which the sweep is among the steps.
+_SWEEP = "sweep"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +77,7 @@ class Runner:
         self._steps: dict[str, asyncio.Task[None]] = {}
         #: Jobs that were told that they wait, by their place in the queue.
         self._told: dict[str, object] = {}
+        self._sweep_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -99,6 +113,9 @@ class Runner:
 
     async def look(self) -> None:
         """Look once, and begin what is due."""
+        if self.settings is not None and time.monotonic() >= self._sweep_at and _SWEEP not in self._steps:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            self._begin(_SWEEP, self._sweep(self.settings.keep_days))
         jobs = await self._store.jobs.active()
         if not jobs:
             return
@@ -108,7 +125,7 @@ class Runner:
         for job in jobs:
             waits = job.status == "queued" or (job.status == "validating_files" and self.settings is None)
             if job.id not in self._steps and not waits:
-                self._begin(job)
+                self._begin(job.id, self._step(job))
         await self._admit(jobs)
 
     async def _keep_looking(self) -> None:
@@ -124,9 +141,22 @@ class Runner:
             except TimeoutError:
                 pass
 
-    def _begin(self, job: FineTuningJob) -> None:
-        task = self._steps[job.id] = asyncio.create_task(self._step(job))
-        task.add_done_callback(lambda _: self._steps.pop(job.id, None))
+    def _begin(self, key: str, step: Coroutine[None, None, None]) -> None:
+        task = self._steps[key] = asyncio.create_task(step)
+        task.add_done_callback(lambda _: self._steps.pop(key, None))
+
+    async def _sweep(self, days: int) -> None:
+        """Remove the folders of runs whose jobs ended longer ago; every gateway does, and it may come twice."""
+        try:
+            runs = await self._store.jobs.runs_ended_before(utc_now() - timedelta(days=days))
+        except GroupQwenError as error:
+            logger.warning("old runs could not be looked for: %s", error)
+            return
+        for run in runs:
+            try:
+                await self._run(clear, RunFolder.of(run), whole=True)
+            except StorageError as error:
+                logger.warning("the folder of an old run could not be removed: %s", error)
 
     async def _step(self, job: FineTuningJob) -> None:
         """Bring one job forward by one step."""
@@ -146,6 +176,7 @@ class Runner:
         try:
             checked = await self._validation.checked(job, self.settings or FineTuning())
         except InvalidRequest as error:
+            await self._run(clear, RunFolder.of(job.run), whole=True)
             found = {"code": error.code, "message": error.message, "param": error.param}
             await self._store.jobs.change(
                 job, message(error.message, "error"), status="failed", error=found, finished_at=utc_now()
@@ -160,6 +191,9 @@ class Runner:
             method=checked.method,
         )
         self.wake()
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
 
     async def _admit(self, jobs: tuple[FineTuningJob, ...]) -> None:
         """Start the first job of the queue, if its resources are free. Nobody overtakes: large jobs would starve."""

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from serve.cluster import Capacity
-from serve.errors import GroupQwenError, InvalidRequest
+from serve.errors import GroupQwenError, InvalidRequest, Unavailable
 from serve.gateway.fine_tuning.programs import ROOT, run_module
 from serve.gateway.fine_tuning.room import beside_serving, bundles_of, could_have_room, memory_places, needs_of
 from serve.gateway.keeper import Keeper
@@ -27,6 +27,9 @@ PLAN_MODULE = "train.plan"
 _CHARACTERS_PER_TOKEN = 2
 #: Tokens that a template adds to a short conversation.
 _TEMPLATE_TOKENS = 64
+
+#: Method of the API -> a recipe's word for it.
+_OBJECTIVES = {"supervised": "sft", "dpo": "dpo"}
 
 AskCapacity = Callable[[], Awaitable[Capacity]]
 
@@ -62,18 +65,18 @@ class Validation:
         """A file of the job, copied into the run's folder: a job outlives the files that it is made from."""
         file = await found_file(self._files.get, param, id, tenant)
         target = Path(run.address) / FILES / f"{param}.jsonl"
-        await self._keeper.run(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await self._keeper.run(run.make)
+        await self._keeper.run(target.parent.mkdir, mode=0o700, exist_ok=True)
         await self._keeper.copy(file, target)
         return file
 
     async def _plan(self, job: FineTuningJob, settings: FineTuning, run: RunFolder, files: list[StoredFile]) -> Json:
         """What the recipe of the model comes to with the job's own wishes."""
-        recipe = settings.recipes.get(job.model)
-        if recipe is None:
-            raise not_tunable(job.model, settings)
+        method = job.method["type"]
+        recipe = recipe_of(job.model, method, settings)
         changes = _changes(job, Path(run.address) / FILES)
         longest = max((one.validation or {}).get("longest", 0) for one in files)
-        wanted = job.method[job.method["type"]]["hyperparameters"]
+        wanted = job.method[method]["hyperparameters"]
         rate = wanted["learning_rate_multiplier"]
         ended = await run_module(
             PLAN_MODULE,
@@ -82,12 +85,20 @@ class Validation:
             f"--rate={1.0 if rate == 'auto' else rate}",
             f"--longest={longest // _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS}",
         )
+        if ended.passing:
+            raise Unavailable(f"The recipe could not be checked: {ended.last_error}")
         if ended.exit_code:
             raise InvalidRequest(f"The recipe cannot be carried out: {ended.last_error}", code="invalid_recipe")
         plan: Json = orjson.loads(ended.output)
         if plan["model"] != job.model:
             raise InvalidRequest(
                 f"The recipe of {job.model!r} is one for the model {plan['model']!r}.", code="invalid_recipe"
+            )
+        if plan["objective"] != _OBJECTIVES[method]:
+            raise InvalidRequest(
+                f"The recipe of {job.model!r} for {method} has the objective {plan['objective']}, not"
+                f" {_OBJECTIVES[method]}.",
+                code="invalid_recipe",
             )
         if plan["method"] == "full":
             raise InvalidRequest(
@@ -155,11 +166,20 @@ def require_form(file: StoredFile, method: str, param: str) -> None:
         )
 
 
-def not_tunable(model: str, settings: FineTuning) -> InvalidRequest:
-    """The error for a model that no recipe is stated for."""
-    names = ", ".join(sorted(settings.recipes)) or "none; see fine_tuning.recipes of the gateway's config"
-    return InvalidRequest(
-        f"The model {model!r} cannot be tuned. Models that can: {names}.", param="model", code="model_not_tunable"
+def recipe_of(model: str, method: str, settings: FineTuning) -> str:
+    """The recipe that is stated for a model and a method of the API.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    known = {id: found for id, recipes in settings.recipes.items() if (found := recipes.of(method)) is not None}
+    if model in known:
+        return known[model]
+    names = ", ".join(sorted(known)) or "none; see fine_tuning.recipes of the gateway's config"
+    raise InvalidRequest(
+        f"The model {model!r} cannot be tuned by the method {method}. Models that can: {names}.",
+        param="method" if model in settings.recipes else "model",
+        code="model_not_tunable",
     )
 
 
@@ -173,15 +193,12 @@ def _changes(job: FineTuningJob, files: Path) -> Json:
     method = job.method["type"]
     wanted = job.method[method]["hyperparameters"]
     changes: Json = {
-        "objective": "dpo" if method == "dpo" else "sft",
         "seed": job.seed,
         "data.train": [str(files / "training_file.jsonl")],
         "data.validation": [str(files / "validation_file.jsonl")] if job.validation_file else [],
     }
     if job.validation_file is None:
         changes["schedule.early_stop"] = None
-    if method == "dpo":
-        changes |= {"packing": False, "data.replay": None}
     if wanted["n_epochs"] != "auto":
         changes |= {"schedule.epochs": float(wanted["n_epochs"]), "schedule.max_steps": None}
     if wanted["batch_size"] != "auto":

@@ -39,7 +39,7 @@ def client(group: Group, smollm2_settings: ModelSettings, tmp_path: Path) -> Ite
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    tuning = {"recipes": {MODEL: str(path)}, "storage": str(tmp_path / "runs")}
+    tuning = {"recipes": {MODEL: {"supervised": str(path)}}, "storage": str(tmp_path / "runs")}
     group.deploy(gateway(fine_tuning=tuning), smollm2(smollm2_settings))
     with openai.OpenAI(base_url=f"{group.url}/v1", api_key="none", max_retries=5) as found:
         yield found

@@ -165,13 +165,16 @@ class Bench:
 
 @asynccontextmanager
 async def bench(place: Path, recipe: dict[str, Any] | None = None, **user_config: Any) -> AsyncIterator[Bench]:
-    """A gateway whose model ``echo`` is tuned by a recipe."""
+    """A gateway whose model ``echo`` is tuned by a recipe, and by another one for pairs."""
     place.mkdir(exist_ok=True)
     path = place / "recipe.yaml"
     base = {"model": {"id": MODEL, "base": "base"}, "data": {"train": ["unused.jsonl"]}, **(recipe or {})}
     path.write_text(yaml.safe_dump(base))
+    pairs = place / "recipe-dpo.yaml"
+    pairs.write_text(yaml.safe_dump({**base, "objective": "dpo", "schedule": {"learning_rate": 5e-5}}))
     ray, cluster = TableOfJobs(), Cluster()
-    settings = {"recipes": {MODEL: str(path)}, **user_config.pop("fine_tuning", {})}
+    recipes = {MODEL: {"supervised": str(path), "dpo": str(pairs)}}
+    settings = {"recipes": recipes, **user_config.pop("fine_tuning", {})}
     async with group(
         place, echo(MODEL), ray_jobs=ray, ask_capacity=cluster.capacity, fine_tuning=settings, **user_config
     ) as one:

@@ -123,6 +123,14 @@ async def test_a_model_without_a_recipe_cannot_be_tuned(one: Bench) -> None:
     assert "fine_tuning.recipes" in message
 
 
+async def test_a_method_without_a_recipe_is_refused(one: Bench) -> None:
+    one.group.configure(fine_tuning={"recipes": {MODEL: {"supervised": str(one.recipe)}}})
+    pairs = await one.file(PAIR)
+    message = await refused(one, "model_not_tunable", "method", training_file=pairs, method={"type": "dpo"})
+    assert "by the method dpo" in message
+    await one.create()
+
+
 async def test_an_idempotency_key_makes_one_job(one: Bench) -> None:
     file = await one.file()
     headers = {"idempotency-key": "abc"}
@@ -173,6 +181,17 @@ async def test_only_some_states_can_be_left_for_others(one: Bench) -> None:
     assert (await one.call("POST", f"/{job.id}/pause")).json()["status"] == "running"
     answer = await one.call("POST", f"/{job.id}/resume")
     assert "is being paused" in answer.json()["error"]["message"]
+
+
+async def test_only_failed_jobs_that_ran_are_resumed_and_they_count(one: Bench) -> None:
+    never, ran = await one.queued(status="failed"), await one.queued(status="failed", attempt=1)
+    answer = await one.call("POST", f"/{never.id}/resume")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_state")
+    for _ in range(3):
+        await one.queued()
+    answer = await one.call("POST", f"/{ran.id}/resume")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "quota_exceeded")
+    assert (await one.job(ran.id)).status == "failed"
 
 
 async def test_events_are_shown_as_openais_newest_first_in_pages(one: Bench) -> None:

@@ -36,6 +36,24 @@ def test_a_gpu_that_serving_lacks_is_left_for_it() -> None:
     assert has_room(lost, [], [{"CPU": 7}])
 
 
+def test_a_model_that_no_node_could_hold_keeps_nothing_from_jobs() -> None:
+    impossible: Resources = {"CPU": 1, "GPU": 1}
+    lost: Resources = {"CPU": 2}
+    capacity = cluster({"CPU": 8}, minimum=[impossible, lost, {"CPU": 3}], missing=[impossible, lost])
+    assert has_room(capacity, [], [{"CPU": 6}])
+    assert not has_room(capacity, [], [{"CPU": 7}])
+    assert could_have_room(capacity, [{"CPU": 3}])
+    assert not could_have_room(capacity, [{"CPU": 4}])
+    assert beside_serving(capacity)["CPU"] == 3
+
+
+def test_of_replicas_that_do_not_all_fit_those_that_do_are_left_their_place() -> None:
+    one: Resources = {"CPU": 1, "GPU": 1}
+    capacity = cluster({"CPU": 4, "GPU": 1}, minimum=[one] * 2, missing=[one] * 2)
+    assert has_room(capacity, [], [{"CPU": 3}])
+    assert not has_room(capacity, [], [one])
+
+
 def test_what_could_never_fit_is_known_from_the_whole_of_the_nodes() -> None:
     capacity = cluster({"CPU": 2}, minimum=[{"CPU": 0.3}, {"CPU": 0.4}, {"CPU": 0.1}])
     assert could_have_room(capacity, [{"CPU": 1.2}])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from serve.gateway.fine_tuning import Runner, following
+from serve.gateway.fine_tuning import Runner, following, validation
 from serve.gateway.fine_tuning.programs import Ended
 from serve.store import FineTuningJob
-from serve.store.records import JobStatus
+from serve.store.records import JobStatus, utc_now
 from tests.unit.gateway.jobs import MODEL, PAIR, Bench, bench
 from train.events import State
 from train.jobs import Look, RunFolder
@@ -52,7 +54,7 @@ async def ended(one: Bench, job: FineTuningJob, look: Look, *states: State) -> F
     return await one.job(job.id)
 
 
-async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench) -> None:
+async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench, tmp_path: Path) -> None:
     hyperparameters = {"n_epochs": 2, "learning_rate_multiplier": 0.5}
     made = await one.create(seed=11, hyperparameters=hyperparameters)
     await one.look()
@@ -66,6 +68,8 @@ async def test_a_valid_job_is_queued_with_its_plan_and_its_own_copies(one: Bench
     assert (recipe["seed"], recipe["objective"], recipe["schedule"]["epochs"]) == (11, "sft", 2.0)
     assert "max_steps" not in recipe["schedule"]
     assert recipe["schedule"]["learning_rate"] == pytest.approx(5e-4)
+    for folder in (tmp_path / "runs", Path(job.run), Path(job.run) / "files"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     [training] = recipe["data"]["train"]
     assert Path(training).is_relative_to(job.run)
     assert Path(training).read_bytes().count(b"\n") == 3
@@ -78,6 +82,8 @@ async def test_pairs_and_a_validation_file_go_into_the_recipe(one: Bench) -> Non
     await one.look()
     recipe = yaml.safe_load(RunFolder.of(made["run"]).read("job.yaml") or b"")
     assert (recipe["objective"], recipe["beta"], recipe["schedule"]["batch_size"]) == ("dpo", 0.4, 2)
+    # Not the rate of the recipe for answers.
+    assert recipe["schedule"]["learning_rate"] == 5e-5
     assert [Path(path).name for path in recipe["data"]["validation"]] == ["validation_file.jsonl"]
 
 
@@ -88,8 +94,19 @@ async def test_a_recipe_with_faults_fails_the_job_with_the_fault(one: Bench) -> 
     made = await one.create()
     await one.look()
     error = (await one.call("GET", f"/{made['id']}")).json()["error"]
+    assert not Path(made["run"]).exists()
     assert error["code"] == "invalid_recipe"
     assert "wrkers" in error["message"] and "workers" in error["message"]
+
+
+async def test_a_recipe_for_another_method_fails_the_job(one: Bench) -> None:
+    recipe = yaml.safe_load(one.recipe.read_text())
+    one.recipe.write_text(yaml.safe_dump({**recipe, "objective": "dpo"}))
+    made = await one.create()
+    await one.look()
+    job = await one.job(made["id"])
+    assert job.error is not None and job.error["code"] == "invalid_recipe"
+    assert "for supervised has the objective dpo, not sft" in job.error["message"]
 
 
 async def test_a_file_that_is_deleted_before_the_validation_fails_the_job(one: Bench) -> None:
@@ -132,6 +149,24 @@ async def test_the_first_of_the_queue_starts_when_there_is_room_and_nobody_overt
     await one.look()
     await one.look()
     assert (await one.job(small.id)).status == "running"
+
+
+async def test_what_a_job_takes_is_kept_for_it_while_its_workers_are_lost(one: Bench) -> None:
+    wide = await one.queued(plan={"workers": 3, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    await one.look()
+    log = one.log(wide)
+    log.state("running", "the workers are there")
+    log.state("starting", "worker 1 is lost")
+    await one.look()
+    other = await one.queued(plan={"workers": 2, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    assert (await one.job(other.id)).status == "queued"
+    log.state("running", "the workers are there again")
+    await one.look()
+    one.cluster.free["CPU"] = 2.0
+    await one.look()
+    assert (await one.job(other.id)).status == "running"
 
 
 async def test_what_serving_lacks_to_its_minimum_is_left_free(one: Bench) -> None:
@@ -191,6 +226,8 @@ async def test_a_failure_to_publish_fails_the_job(one: Bench, monkeypatch: pytes
     [
         (("failed",), Look("failed", exit_code=1), "failed", "training_failed", "it is failed"),
         ((), Look("failed", exit_code=2), "failed", "training_failed", "the disk is full"),
+        (("failed",), Look("failed", exit_code=75), "queued", None, None),
+        ((), Look("failed", exit_code=75), "queued", None, None),
         ((), Look("stopped"), "cancelled", None, None),
         (("cancelled",), Look("stopped", exit_code=130), "cancelled", None, None),
         (("paused",), Look("succeeded", exit_code=0), "paused", None, None),
@@ -219,6 +256,78 @@ async def test_a_lost_run_goes_on_at_the_head_of_the_queue_and_not_for_ever(one:
     assert (job.status, job.error and job.error["code"]) == ("failed", "run_lost")
     assert len([name for name in one.ray.commands if name.startswith(job.id)]) == 4
     assert (await one.job(later.id)).attempt == 1
+
+
+async def test_a_run_that_is_hindered_again_and_again_fails_with_what_it_said_and_can_be_resumed(
+    one: Bench, published: list[tuple[str, ...]]
+) -> None:
+    job = await one.running()
+    for restarts in (1, 2, 3):
+        job = await ended(one, job, Look("failed", exit_code=75))
+        assert (job.status, job.restarts) == ("queued", restarts)
+        for _ in range(2):
+            await one.look()
+        job = await one.job(job.id)
+    job = await ended(one, job, Look("failed", exit_code=75))
+    assert job.error == {"code": "training_failed", "message": "the disk is full", "param": None}
+    again = (await one.call("POST", f"/{job.id}/resume")).json()
+    assert (again["status"], again["error"], again["finished_at"]) == ("queued", None, None)
+    for _ in range(2):
+        await one.look()
+    job = await ended(one, await one.job(job.id), Look("succeeded", exit_code=0), "succeeded")
+    assert (job.status, job.attempt, job.restarts) == ("succeeded", 5, 0)
+
+
+async def test_a_run_that_is_hindered_while_it_should_pause_is_paused(one: Bench) -> None:
+    job = await one.running()
+    await one.call("POST", f"/{job.id}/pause")
+    job = await ended(one, await one.job(job.id), Look("failed", exit_code=75), "failed")
+    assert (job.status, job.wanted) == ("paused", None)
+
+
+@pytest.mark.parametrize("code", [75, -9])
+async def test_publishing_is_tried_again_where_that_may_help(
+    one: Bench, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    codes = [code, code, 0]
+
+    async def run(*_: str) -> Ended:
+        return Ended(codes.pop(0), b"", "error: the folder is away\n")
+
+    monkeypatch.setattr(following, "run_module", run)
+    job = await ended(one, await one.running(), Look("succeeded", exit_code=0), "succeeded")
+    assert (job.status, job.restarts) == ("running", 1)
+    assert "could not be published yet: the folder is away" in (await one.told(job))[-1].message
+    for _ in range(2):
+        await one.look()
+    assert (await one.job(job.id)).status == "succeeded"
+
+
+async def test_a_check_of_the_recipe_that_was_killed_is_made_again(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(*_: str) -> Ended:
+        return Ended(-9, b"", "")
+
+    made = await one.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(validation, "run_module", run)
+        await one.look()
+    assert (await one.job(made["id"])).status == "validating_files"
+    await one.look()
+    assert (await one.job(made["id"])).status == "queued"
+
+
+async def test_an_adapter_is_taken_back_whose_gateway_was_killed_before_it_could_say_so(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await one.running()
+    withdrawn: list[str] = []
+    monkeypatch.setattr(following, "_withdraw", lambda job: withdrawn.append(job.adapter))
+    one.ray.looks[job.submission] = Look("succeeded", exit_code=0)
+    await one.call("POST", f"/{job.id}/cancel")
+    await one.look()
+    assert withdrawn == [job.adapter]
 
 
 async def test_a_run_that_rays_new_cluster_does_not_know_is_started_again(one: Bench) -> None:
@@ -269,6 +378,41 @@ async def test_a_job_that_runs_is_cancelled_at_once_and_stopped_in_ray(one: Benc
     done = await one.job(job.id)
     assert (done.status, done.wanted) == ("cancelled", None)
     assert await one.group.store.jobs.active() == ()
+
+
+async def test_a_job_that_is_cancelled_before_it_ran_leaves_nothing(one: Bench) -> None:
+    made = await one.create()
+    await one.look()
+    assert (Path(made["run"]) / "files" / "training_file.jsonl").exists()
+    await one.call("POST", f"/{made['id']}/cancel")
+    await one.look()
+    assert not Path(made["run"]).exists()
+    assert await one.group.store.jobs.active() == ()
+
+
+async def test_a_job_that_is_cancelled_later_leaves_no_copy_of_its_data(one: Bench) -> None:
+    job = await one.running()
+    run = RunFolder.of(job.run)
+    for path in ("files/training_file.jsonl", "data/train/0.parquet", "checkpoints/5/manifest.json"):
+        run.write(path, b"{}")
+    await one.call("POST", f"/{job.id}/cancel")
+    for _ in range(2):
+        await one.look()
+    assert (run.names("files"), run.names("data"), run.names("checkpoints")) == ([], [], ["5"])
+    assert run.read("logs/1.txt") == one.ray.printed.encode()
+
+
+async def test_the_folder_of_a_run_stays_for_some_days(one: Bench) -> None:
+    ages = {"young": 29, "old": 31}
+    jobs = {}
+    for name, days in ages.items():
+        jobs[name] = await one.queued(status="failed", attempt=1, finished_at=utc_now() - timedelta(days=days))
+    jobs["unfinished"] = await one.queued(status="paused")
+    for job in jobs.values():
+        RunFolder.of(job.run).write("files/x", b"x")
+    one.group.runner._sweep_at = 0.0
+    await one.look()
+    assert [name for name, job in jobs.items() if Path(job.run).exists()] == ["young", "unfinished"]
 
 
 async def test_an_adapter_that_was_published_while_its_job_was_cancelled_is_taken_back(

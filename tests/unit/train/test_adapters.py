@@ -99,6 +99,15 @@ def test_an_adapter_goes_from_canary_to_default_and_back(run: Commands, tmp_path
     assert code == 0 and "nothing to roll back" in out
 
 
+def test_a_registry_that_cannot_be_written_now_is_told_from_an_adapter_that_cannot_be_served(
+    run: Commands, tmp_path: Path
+) -> None:
+    made = finished(tmp_path / "run-1")
+    run.registry.root.write_bytes(b"a file in the way")
+    assert run("publish", str(made))[0] == 75
+    assert run("publish", str(tmp_path))[0] == 1
+
+
 def test_what_the_gate_did_not_pass_needs_a_reason(run: Commands, tmp_path: Path) -> None:
     run("publish", str(finished(tmp_path / "run-1", report=None)))
     code, _, error = run("promote", "m", "run-1")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tests.finetuning import recipe
+from train.finetune import command
 from train.finetune.command import main
 
 
@@ -37,3 +41,43 @@ def test_a_bad_run_name_is_refused(config: str, tmp_path: Path, capsys: pytest.C
     assert main(["--config", config, "--storage", str(tmp_path / "runs"), "--run", "../x"]) == 1
     assert "run name" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_may_pass_has_an_exit_code_of_its_own(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(**_: object) -> None:
+        raise ConnectionError("no cluster answers")
+
+    arguments = ["--config", config, "--storage", str(tmp_path / "runs"), "--run", "one"]
+    monkeypatch.setattr("ray.init", unreachable)
+    assert main(arguments) == 75
+    assert "Ray can be neither reached nor started: no cluster answers" in capsys.readouterr().err
+    monkeypatch.setattr(command, "_ray", nullcontext)
+    with FileLock(tmp_path / "runs" / "one" / "run.lock"):
+        assert main([*arguments, "--wait", "0.1"]) == 75
+    assert "another process works on the run" in capsys.readouterr().err
+    (tmp_path / "file").write_bytes(b"")
+    assert main([*arguments, "--storage", str(tmp_path / "file")]) == 75
+
+
+def test_an_attempt_waits_for_the_one_before(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"state": "succeeded"}')
+    monkeypatch.setattr(command, "_ray", nullcontext)
+    lock = FileLock(folder / "run.lock", thread_local=False)
+    lock.acquire()
+    Timer(0.3, lock.release).start()
+    arguments = ["--config", config, "--storage", str(tmp_path / "runs"), "--run", "one", "--json"]
+    assert main([*arguments, "--wait", "30"]) == 0
+    assert '"succeeded"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "soon", "1e9"])
+def test_a_wait_that_is_no_time_is_refused(config: str, seconds: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", config, "--wait", seconds])
+    assert ended.value.code == 2
