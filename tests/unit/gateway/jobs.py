@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -133,6 +134,7 @@ class Bench:
         while steps := list(runner._steps.values()):
             for step in steps:
                 await step
+            await asyncio.sleep(0)  # What forgets the steps runs when they have ended.
 
     async def queued(self, **values: Any) -> FineTuningJob:
         """A job that was validated, put into the store by hand."""

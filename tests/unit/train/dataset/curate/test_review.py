@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -145,6 +146,8 @@ class Terminal:
         self.pid, self._handle = pty.fork()
         if self.pid == 0:
             os.environ["EDITOR"] = editor
+            # Shells let what they start in the background ignore it, and that is inherited.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ.pop("VISUAL", None)
             os.execv(sys.executable, [sys.executable, str(ROOT / "scripts" / "curate_dataset.py"), *arguments])
         self.text = ""
