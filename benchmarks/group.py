@@ -49,8 +49,9 @@ def config(http_port: int, models: list[dict[str, Any]]) -> dict[str, Any]:
     raw: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))
     gateway = next(one for one in raw["applications"] if one["import_path"] == GATEWAY)
     gateway["args"]["access_log"] = True
-    # Its rules name models that are not here; every request of a benchmark names its own.
-    del gateway["deployments"][0]["user_config"]["routing"]
+    # These name models that are not here; every request of a benchmark names its own.
+    for key in ("routing", "fine_tuning"):
+        del gateway["deployments"][0]["user_config"][key]
     raw["http_options"]["port"] = http_port
     raw["applications"] = [gateway, *models]
     return raw

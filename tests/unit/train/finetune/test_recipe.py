@@ -12,7 +12,10 @@ from train.finetune import Recipe, load_recipe, parse_recipe
 from train.finetune.replay import load_prompts
 
 SMALL = "model: {id: a, base: base}\ndata: {train: [x.jsonl]}\n"
-SHIPPED = sorted((ROOT / "configs" / "train").glob("*.yaml"))
+#: All but the settings of the loop and of evaluation.
+SHIPPED = sorted(
+    path for path in (ROOT / "configs" / "train").glob("*.yaml") if path.stem not in ("loop", "evaluation")
+)
 
 
 def write(tmp_path: Path, text: str = SMALL) -> str:
