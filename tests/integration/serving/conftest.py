@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,10 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     limit = {"GROUPQWEN_MEMORY_LIMIT": "2600MB"}
     with running_group(home, config(gateway(), echo("first"), port=PORT), **limit) as running:
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_adapters_left(group: Group) -> Iterator[None]:
+    """What a module publishes is not there for the next one."""
+    yield
+    shutil.rmtree(group.folder.path.parent / "adapters", ignore_errors=True)
