@@ -13,6 +13,7 @@ from serve.adapters.errors import RegistryError
 from serve.adapters.promotions import Pin, Promotions, Standing
 from serve.errors import Unavailable
 from serve.store import Ratings, Store
+from serve.watch import Watch
 
 LOOK_SECONDS = 5.0
 
@@ -21,29 +22,14 @@ ByTenant = Mapping[str, Ratings]
 logger = logging.getLogger(__name__)
 
 
-class FeedbackWatch:
+class FeedbackWatch(Watch):
     """Looks at the ratings every ``LOOK_SECONDS``."""
 
     def __init__(self, store: Store, promotions: Promotions) -> None:
+        super().__init__()
         self._store = store
         self._promotions = promotions
         self._answered: set[tuple[str, str]] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still looks."""
-        return self._task is not None and not self._task.done()
 
     def note(self, model: str, answered: str) -> None:
         """Note who answered a request for ``model`` itself: its id, or ``id:adapter``. The ``user_config`` may have

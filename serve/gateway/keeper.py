@@ -18,6 +18,7 @@ from filelock import Timeout
 from serve.errors import Conflict, ContentMissing, StorageFull, Unavailable
 from serve.store import FileRoom, Store, StoredFile
 from serve.store.contents import Change, Contents
+from serve.watch import Watch
 
 _THREADS = 4
 _COPY_BYTES = 1024 * 1024
@@ -29,25 +30,19 @@ P = ParamSpec("P")
 logger = logging.getLogger(__name__)
 
 
-class Keeper:
+class Keeper(Watch):
     """The one who changes files. What blocks runs on threads of its own."""
 
     def __init__(self, store: Store, contents: Contents) -> None:
+        super().__init__()
         self._rows = store.files
         self._contents = contents
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sweeping: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to sweep the folder: now, and every hour."""
-        self._sweeping = asyncio.create_task(self._keep_swept())
 
     async def close(self) -> None:
         """Stop sweeping; what is being kept or removed is finished."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
+        await super().close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=False)
 
@@ -170,7 +165,7 @@ class Keeper:
         finally:
             await self.run(change.leave)
 
-    async def _keep_swept(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 await self.sweep()

@@ -34,6 +34,7 @@ from serve.handlers.base import Handler
 from serve.models.place import user_path
 from serve.models.wanted import base_sha256
 from serve.settings.model import ModelUserConfig
+from serve.watch import Watch
 
 #: An adapter is to be served 5 s after it was published; the rest of that is for loading it.
 POLL_SECONDS = 2.0
@@ -114,7 +115,7 @@ class _Failure:
     may_pass: bool = field(default=False, kw_only=True)
 
 
-class Adapters:
+class Adapters(Watch):
     """Keeps a handler's adapters as they are wanted.
 
     Args:
@@ -122,6 +123,7 @@ class Adapters:
     """
 
     def __init__(self, handler: Handler, registry: Registry, copies: Path) -> None:
+        super().__init__()
         self._handler = handler
         self._model = handler.settings.id
         self._registry = registry
@@ -134,23 +136,11 @@ class Adapters:
         self._looking = asyncio.Lock()
         self._looked_at = float("-inf")
         self._fault = ""
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Stop looking; what is loaded stays with the handler."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await super().close()
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still looks."""
-        return self._task is not None and not self._task.done()
 
     def configure(self, behaviour: ModelUserConfig) -> None:
         """Take a new ``user_config``, at once."""

@@ -22,11 +22,12 @@ from serve.protocol.http import as_error
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.replica.adapters import POLL_SECONDS, Adapters
 from serve.settings.model import ModelUserConfig
+from serve.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 
-class Variants:
+class Variants(Watch):
     """Chooses for each request, and watches how it ends.
 
     Args:
@@ -35,6 +36,7 @@ class Variants:
     """
 
     def __init__(self, model: str, promotions: Promotions, adapters: Adapters) -> None:
+        super().__init__()
         self._model = model
         self._promotions = promotions
         self._adapters = adapters
@@ -42,23 +44,13 @@ class Variants:
         self._standing = Standing()
         self._ended: dict[Pin | None, deque[bool]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._fault = ""
-        self._task: asyncio.Task[None] | None = None
         self._rolling: set[asyncio.Task[None]] = set()
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Stop looking; a rollback that is under way is finished."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task, *self._rolling])
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still looks."""
-        return self._task is not None and not self._task.done()
+        await super().close()
+        if self._rolling:
+            await asyncio.wait(self._rolling)
 
     def configure(self, behaviour: ModelUserConfig) -> None:
         """Take a new ``user_config``, at once."""
