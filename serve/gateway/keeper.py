@@ -15,7 +15,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from filelock import Timeout
 
-from serve.errors import Conflict, ContentMissing, StorageFull, Unavailable
+from serve.errors import Conflict, ContentMissing, NotFound, StorageFull, Unavailable
 from serve.store import FileRoom, Store, StoredFile
 from serve.store.contents import Change, Contents
 from serve.watch import Watch
@@ -131,11 +131,15 @@ class Keeper(Watch):
             except Timeout:
                 continue  # It is under way.
             try:
-                if not await self._rows.known(id):
-                    await self.run(change.remove)
-                await self.run(change.end)
+                await self._settle(change, id)
             finally:
                 await self.run(change.leave)
+
+    async def _settle(self, change: Change, id: str) -> None:
+        """End what somebody has begun: a content without a row goes."""
+        if not await self._rows.known(id):
+            await self.run(change.remove)
+        await self.run(change.end)
 
     async def _keep(self, change: Change, file: StoredFile, room: FileRoom) -> None:
         try:
@@ -162,6 +166,9 @@ class Keeper(Watch):
             await drop()
             await self.run(change.remove)
             await self.run(change.end)
+        except NotFound:  # Somebody else has deleted it meanwhile, or was killed at it.
+            await self._settle(change, id)
+            raise
         finally:
             await self.run(change.leave)
 
