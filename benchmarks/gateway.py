@@ -9,7 +9,6 @@ of its own, and stops everything that it started.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +23,7 @@ from benchmarks.folders import temporary_folder
 from benchmarks.load import PATIENCE_SECONDS, Load, Sample
 from benchmarks.options import count, positive
 from benchmarks.processes import say
+from benchmarks.rounds import publish
 
 SUMMARY = "the gateway against the bare engine and against LiteLLM's proxy"
 
@@ -74,10 +74,7 @@ def run(options: argparse.Namespace) -> None:
         _prime(loads)
         results = _measure(points, loads, options.rounds)
     text = report.markdown(facts, results)
-    sys.stdout.write(text)
-    if options.out:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    publish(text, options.out)
     if options.json:
         options.json.write_bytes(orjson.dumps(report.data(facts, results), option=orjson.OPT_INDENT_2))
 

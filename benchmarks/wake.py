@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from benchmarks.folders import temporary_folder
 from benchmarks.options import count
 from benchmarks.processes import say
 from benchmarks.report import figure, table
+from benchmarks.rounds import publish
 from benchmarks.spread import Spread
 from serve.launch import group as launch_group
 from serve.launch.run_folder import RunFolder
@@ -72,10 +72,7 @@ def run(options: argparse.Namespace) -> None:
     with temporary_folder() as folder:
         found = [*_asleep(folder / "asleep", options), *_resting(folder / "resting", options)]
     text = markdown(facts, found)
-    sys.stdout.write(text)
-    if options.out:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    publish(text, options.out)
     if options.json:
         data = {"facts": facts, "bar": BAR, "wakes": [asdict(one) for one in found]}
         options.json.write_bytes(orjson.dumps(data, option=orjson.OPT_INDENT_2))

@@ -39,50 +39,59 @@ SLEEPS: Json = {
 }
 
 
-def gateway(**user_config: Any) -> Json:
-    """The gateway's application."""
+def application(name: str, route: str, kind: str, args: Json | None, **deployment: Any) -> Json:
+    """An application of ``serve.app``.
+
+    Args:
+        kind: its builder; the deployment has its name, with a capital.
+        deployment: in place of, or besides, what is here.
+    """
     return {
-        "name": "gateway",
-        "route_prefix": "/",
-        "import_path": "serve.app:gateway",
+        "name": name,
+        "route_prefix": route,
+        "import_path": f"serve.app:{kind}",
+        **({} if args is None else {"args": args}),
         "deployments": [
             {
-                "name": "Gateway",
-                "num_replicas": 1,
-                "max_ongoing_requests": 1000,
-                "max_queued_requests": 200,
+                "name": kind.capitalize(),
+                **({} if "autoscaling_config" in deployment else {"num_replicas": 1}),
+                "max_ongoing_requests": 16,
+                "max_queued_requests": 16,
                 "backpressure_config": BACKPRESSURE,
                 "ray_actor_options": {"num_cpus": 0.05},
                 "health_check_period_s": 2,
                 "graceful_shutdown_timeout_s": 10,
-                "user_config": user_config,
+                **deployment,
             }
         ],
     }
+
+
+def gateway(**user_config: Any) -> Json:
+    """The gateway's application."""
+    queues = {"max_ongoing_requests": 1000, "max_queued_requests": 200}
+    return application("gateway", "/", "gateway", None, **queues, user_config=user_config)
+
+
+def model_application(args: Json, **deployment: Any) -> Json:
+    """A model's application."""
+    return application(args["id"], f"/m/{args['id']}", "model", args, **deployment)
+
+
+def task_application(name: str, **deployment: Any) -> Json:
+    """A task's application."""
+    return application(name, f"/t/{name}", "task", {"id": name, "task": name}, **deployment)
 
 
 def echo(name: str, *, sampling: Json | None = None, deployment: Json | None = None, **engine: Any) -> Json:
     """A model application that runs the echo handler."""
-    return {
-        "name": name,
-        "route_prefix": f"/m/{name}",
-        "import_path": "serve.app:model",
-        "args": {"id": name, "handler": "echo", "engine": engine},
-        "deployments": [
-            {
-                "name": "Model",
-                **({} if deployment and "autoscaling_config" in deployment else {"num_replicas": 1}),
-                "max_ongoing_requests": 64,
-                "max_queued_requests": 64,
-                "backpressure_config": BACKPRESSURE,
-                "ray_actor_options": {"num_cpus": 0.05},
-                "health_check_period_s": 2,
-                "graceful_shutdown_timeout_s": 10,
-                "user_config": {"sampling": sampling or {}},
-                **(deployment or {}),
-            }
-        ],
+    more = {
+        "max_ongoing_requests": 64,
+        "max_queued_requests": 64,
+        "user_config": {"sampling": sampling or {}},
+        **(deployment or {}),
     }
+    return model_application({"id": name, "handler": "echo", "engine": engine}, **more)
 
 
 def config(*applications: Json, port: int) -> Json:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ import yaml
 from benchmarks import group, machine
 from benchmarks.folders import temporary_folder
 from benchmarks.options import count
+from benchmarks.rounds import publish
 from benchmarks.translation import scores
 from benchmarks.translation.sets import Case, Sentence, cases, sentences
 from benchmarks.translation.sides import SIDES, Ask
@@ -60,10 +60,7 @@ def run(options: argparse.Namespace) -> None:
         with temporary_folder() as folder, group.running(_config(options.port, options.model), folder) as key:
             found = asyncio.run(_measure(f"http://127.0.0.1:{options.port}", key, options))
     text = scores.markdown(facts, found)
-    sys.stdout.write(text)
-    if options.out:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    publish(text, options.out)
     if options.json:
         options.json.write_bytes(orjson.dumps(found.data(), option=orjson.OPT_INDENT_2))
 

@@ -12,8 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from collections.abc import Sequence as Items
-from typing import TypeAlias
 
 from serve.errors import AdapterNotFound, GroupQwenError, InternalError, InvalidRequest, QueueFull, Unavailable
 from serve.handlers.base import Load
@@ -21,22 +19,19 @@ from serve.handlers.llamacpp import logprobs
 from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
+from serve.handlers.llamacpp.outbox import Outbox
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
-from serve.handlers.llamacpp.slots import Slot, divide, place, prompt_limit, should_wait
+from serve.handlers.llamacpp.slots import Busy, Slot, fill, place, prompt_limit, should_wait
 from serve.handlers.llamacpp.turns import Turns
 from serve.handlers.rate import Rate, Speed
-from serve.protocol.events import Event, FinishReason
+from serve.protocol.events import FinishReason
 from serve.settings.engines import LlamaCppEngine
 
 logger = logging.getLogger(__name__)
 
 #: Failed steps in a row after which the engine gives itself up.
 MAX_FAILURES = 3
-
-
-#: Slots with what runs in them.
-Busy: TypeAlias = Items[tuple[Slot, Sequence]]
 
 
 class DecodeFailed(Exception):
@@ -82,8 +77,7 @@ class Engine:
         self._prompt_speed = Speed()
         self._turns = Turns()
         self._retired: list[Adapter] = []
-        self._outbox: dict[Stream, list[Event]] = {}
-        self._errors: dict[Stream, GroupQwenError] = {}
+        self._outbox = Outbox()
         self.broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"llamacpp-{name}", daemon=True)
         self._thread.start()
@@ -194,7 +188,7 @@ class Engine:
     def _read(self, busy: Busy) -> None:
         """Decode the next tokens of those whose turn it is, and sample where a prompt has been read or a token is
         due."""
-        rows = self._fill_batch(busy)
+        rows = fill(self._context.batch, busy, self._prompt_limit())
         if self._context.batch.size == 0:
             return
         begun = time.monotonic()
@@ -294,28 +288,6 @@ class Engine:
         if not sequence.generated:
             sequence.cached = length
 
-    def _fill_batch(self, busy: Busy) -> list[tuple[Sequence, int, int]]:
-        """Fill the batch with the sequences whose turn it is: each with how many tokens it has there, and the row of
-        the last."""
-        batch = self._context.batch
-        batch.clear()
-        generating = [(slot, sequence) for slot, sequence in busy if sequence.generates]
-        prompting = sorted(
-            ((slot, sequence) for slot, sequence in busy if not sequence.generates),
-            key=lambda pair: pair[0].used,
-        )
-        # Several prompts get their first tokens one after the other.
-        budget = min(self._prompt_limit(), batch.capacity - len(generating))
-        shares = divide([sequence.words for _, sequence in prompting], budget)
-        rows = []
-        for (slot, sequence), count in zip([*generating, *prompting], [1] * len(generating) + shares, strict=True):
-            if count:
-                whole = count == sequence.remaining
-                position = sequence.position(sequence.done)
-                row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole, position=position)
-                rows.append((sequence, count, row))
-        return rows
-
     def _advance(self, sequence: Sequence, row: int) -> None:
         """Sample the next token of ``sequence``, and end it if that was its last."""
         sampling = sequence.stream.plan.sampling
@@ -338,7 +310,7 @@ class Engine:
                 end = "length"
         delta = sequence.output.feed(piece, logprob, end=end)
         if delta:
-            self._outbox.setdefault(sequence.stream, []).append(delta)
+            self._outbox.add(sequence.stream, delta)
         if sequence.output.finished:
             self._finish(sequence)
 
@@ -348,7 +320,7 @@ class Engine:
         self._vacate(next(slot for slot in self._slots if slot.sequence is sequence))
         if all(choice.output.finished for choice in stream.choices):
             stream.over = True
-            self._outbox[stream].append(stream.usage())
+            self._outbox.add(stream, stream.usage())
 
     def _vacate(self, slot: Slot) -> None:
         """Make a slot idle; what it has in the cache stays for prompts that begin alike."""
@@ -404,7 +376,7 @@ class Engine:
         with self._work:
             stream.over = True
             self._leave_queue(stream)
-        self._errors.setdefault(stream, error)
+        self._outbox.fail(stream, error)
 
     def _leave_queue(self, stream: Stream) -> None:
         for choice in stream.choices:
@@ -416,17 +388,9 @@ class Engine:
         return [sequence for slot in self._slots if (sequence := slot.sequence)]
 
     def _deliver(self) -> None:
-        """Hand everything that became ready to the event loop, in one call."""
-        if self._loop.is_closed():  # nobody is left to answer to
+        """Hand everything that became ready to the event loop."""
+        if not self._outbox.deliver(self._loop):  # nobody is left to answer to
             self._closing = True
-        elif self._outbox or self._errors:
-            self._loop.call_soon_threadsafe(_hand_out, self._outbox, self._errors)
-        self._outbox, self._errors = {}, {}
-
-
-def _hand_out(events: dict[Stream, list[Event]], errors: dict[Stream, GroupQwenError]) -> None:
-    for stream in events.keys() | errors.keys():
-        stream.put(events.get(stream, ()), errors.get(stream))
 
 
 def _is_free(slot: Slot) -> bool:

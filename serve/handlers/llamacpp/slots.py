@@ -6,9 +6,11 @@ from array import array
 from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
+from serve.handlers.llamacpp.context import Batch
 from serve.handlers.llamacpp.sequence import Sequence
 
 #: A prompt waits for another one in progress when that saves it more tokens than this.
@@ -149,3 +151,29 @@ def divide(remaining: Items[int], budget: int) -> list[int]:
 
 def _is_sibling(slot: Slot, sequence: Sequence) -> bool:
     return slot.sequence is not None and slot.sequence.stream is sequence.stream
+
+
+#: Slots with what runs in them.
+Busy: TypeAlias = Items[tuple[Slot, Sequence]]
+
+
+def fill(batch: Batch, busy: Busy, limit: int) -> list[tuple[Sequence, int, int]]:
+    """Fill ``batch`` with the next tokens of all that generate, and with at most ``limit`` tokens of prompts: each
+    sequence with how many tokens it has there, and the row of the last."""
+    batch.clear()
+    generating = [(slot, sequence) for slot, sequence in busy if sequence.generates]
+    prompting = sorted(
+        ((slot, sequence) for slot, sequence in busy if not sequence.generates),
+        key=lambda pair: pair[0].used,
+    )
+    # Several prompts get their first tokens one after the other.
+    budget = min(limit, batch.capacity - len(generating))
+    shares = divide([sequence.words for _, sequence in prompting], budget)
+    rows = []
+    for (slot, sequence), count in zip([*generating, *prompting], [1] * len(generating) + shares, strict=True):
+        if count:
+            whole = count == sequence.remaining
+            position = sequence.position(sequence.done)
+            row = batch.add(slot.number, sequence.tokens, sequence.done, count, output=whole, position=position)
+            rows.append((sequence, count, row))
+    return rows

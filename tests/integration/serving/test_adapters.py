@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from serve.settings.model import ModelSettings
-from tests.group import Group, Json, gateway
+from tests.group import Group, Json, gateway, model_application
 from tests.load import Load
 from tests.peft import SURE, random_adapter
 
@@ -27,30 +27,13 @@ def smollm2(settings: ModelSettings, *, replicas: int = 1, **user_config: Any) -
     """SmolLM2's application, small."""
     assert settings.weights is not None
     weights = settings.weights.model_dump(exclude_none=True)
-    return {
-        "name": MODEL,
-        "route_prefix": f"/m/{MODEL}",
-        "import_path": "serve.app:model",
-        "args": {
-            "id": MODEL,
-            "handler": "llamacpp",
-            "weights": weights,
-            "engine": {"context": 256, "slots": 4, "threads": 1},
-        },
-        "deployments": [
-            {
-                "name": "Model",
-                "num_replicas": replicas,
-                "max_ongoing_requests": 16,
-                "max_queued_requests": 64,
-                "backpressure_config": {"status_code": 429, "retry_after_s": 1},
-                "ray_actor_options": {"num_cpus": 0.05},
-                "health_check_period_s": 2,
-                "graceful_shutdown_timeout_s": 10,
-                "user_config": {"sampling": {"temperature": 0}, **user_config},
-            }
-        ],
-    }
+    engine = {"context": 256, "slots": 4, "threads": 1}
+    return model_application(
+        {"id": MODEL, "handler": "llamacpp", "weights": weights, "engine": engine},
+        num_replicas=replicas,
+        max_queued_requests=64,
+        user_config={"sampling": {"temperature": 0}, **user_config},
+    )
 
 
 def registry(group: Group, *arguments: str) -> str:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from serve.settings.model import ModelSettings
-from tests.group import BACKPRESSURE, SLEEPS, Group, echo, gateway
+from tests.group import SLEEPS, Group, echo, gateway, model_application
 from tests.load import stream
 
 
@@ -88,25 +88,7 @@ async def test_a_model_that_cannot_wake_is_told_within_its_time(group: Group) ->
 def on_demand(settings: ModelSettings, **engine: Any) -> dict[str, Any]:
     """A real model that gives its memory back when others need it."""
     args = settings.model_dump(mode="json", exclude_none=True) | {"residency": "on_demand", "engine": engine}
-    return {
-        "name": settings.id,
-        "route_prefix": f"/m/{settings.id}",
-        "import_path": "serve.app:model",
-        "args": args,
-        "deployments": [
-            {
-                "name": "Model",
-                "num_replicas": 1,
-                "max_ongoing_requests": 16,
-                "max_queued_requests": 16,
-                "backpressure_config": BACKPRESSURE,
-                "ray_actor_options": {"num_cpus": 0.05},
-                "health_check_period_s": 2,
-                "graceful_shutdown_timeout_s": 10,
-                "user_config": {"sampling": {"temperature": 0, "max_tokens": 8}},
-            }
-        ],
-    }
+    return model_application(args, user_config={"sampling": {"temperature": 0, "max_tokens": 8}})
 
 
 def memory(group: Group) -> dict[str, tuple[str, int, int]]:

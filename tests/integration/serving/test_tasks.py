@@ -2,32 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.group import BACKPRESSURE, Group, echo, gateway
-
-
-def translation(**user_config: Any) -> dict[str, Any]:
-    """The translation task's application."""
-    return {
-        "name": "translation",
-        "route_prefix": "/t/translation",
-        "import_path": "serve.app:task",
-        "args": {"id": "translation", "task": "translation"},
-        "deployments": [
-            {
-                "name": "Task",
-                "num_replicas": 1,
-                "max_ongoing_requests": 16,
-                "max_queued_requests": 16,
-                "backpressure_config": BACKPRESSURE,
-                "ray_actor_options": {"num_cpus": 0.05},
-                "health_check_period_s": 2,
-                "graceful_shutdown_timeout_s": 10,
-                "user_config": user_config,
-            }
-        ],
-    }
+from tests.group import Group, echo, gateway, task_application
 
 
 def test_a_task_joins_answers_changes_and_leaves_while_the_group_runs(group: Group) -> None:
@@ -36,7 +11,12 @@ def test_a_task_joins_answers_changes_and_leaves_while_the_group_runs(group: Gro
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "task_not_deployed")
 
     model = group.replicas("first")
-    group.deploy(gateway(), echo("first", tokens=3), translation(model="first"), states={"first": "ready"})
+    group.deploy(
+        gateway(),
+        echo("first", tokens=3),
+        task_application("translation", user_config={"model": "first"}),
+        states={"first": "ready"},
+    )
     group.until(lambda: group.client.get("/v1/languages").status_code == 200, "the task answers")
     assert group.replicas("first") == model, "the model was not touched"
     found = group.client.post("/v1/detect", json={"text": "Where is the nearest railway station?"}).json()
@@ -56,7 +36,10 @@ def test_a_task_joins_answers_changes_and_leaves_while_the_group_runs(group: Gro
 
     task = group.replicas("translation")
     group.deploy(
-        gateway(), echo("first", tokens=3), translation(model="first", max_texts=1), states={"first": "ready"}
+        gateway(),
+        echo("first", tokens=3),
+        task_application("translation", user_config={"model": "first", "max_texts": 1}),
+        states={"first": "ready"},
     )
     many = {**asked, "text": ["one", "two"]}
     group.until(lambda: group.client.post("/v1/translate", json=many).status_code == 400, "the new limit counts")

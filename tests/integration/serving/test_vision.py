@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.group import BACKPRESSURE, Group, gateway
+from tests.group import Group, gateway, model_application, task_application
 from tests.pictures import file_of, plain, url_of
 from tests.vllm import ENGINE, byte_tokenizer, save_qwen3_vl, settings_of
 
@@ -17,28 +17,8 @@ ANALYZE = "/v1/vision/analyze"
 PHOTO = file_of(plain("red", (1000, 700)), "jpeg")
 
 
-def application(
-    name: str, route: str, kind: str, args: dict[str, Any], deployment: str, **more: Any
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "route_prefix": route,
-        "import_path": f"serve.app:{kind}",
-        "args": args,
-        "deployments": [
-            {
-                "name": deployment,
-                "num_replicas": 1,
-                "max_ongoing_requests": 16,
-                "max_queued_requests": 16,
-                "backpressure_config": BACKPRESSURE,
-                "ray_actor_options": {"num_cpus": 0.1},
-                "health_check_period_s": 2,
-                "graceful_shutdown_timeout_s": 5,
-                **more,
-            }
-        ],
-    }
+#: Both do work of their own.
+BUSY: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 5}
 
 
 def seer(folder: Path) -> dict[str, Any]:
@@ -48,14 +28,14 @@ def seer(folder: Path) -> dict[str, Any]:
     weights = settings.weights.model_dump(mode="json", exclude_none=True)
     engine = {**ENGINE, "images": 4, "context": 2048}
     args = {"id": "seer", "handler": "vllm", "weights": weights, "engine": engine}
-    return application("seer", "/m/seer", "model", args, "Model", user_config={"sampling": {"max_tokens": 48}})
+    return model_application(args, **BUSY, user_config={"sampling": {"max_tokens": 48}})
 
 
 @pytest.mark.timeout(400)
 async def test_pictures_are_seen_through_the_whole_group(group: Group, tmp_path: Path) -> None:
     folder = tmp_path / "tiny-qwen3-vl"
     await asyncio.to_thread(save_qwen3_vl, folder, byte_tokenizer())
-    task = application("vision", "/t/vision", "task", {"id": "vision", "task": "vision"}, "Task")
+    task = task_application("vision", **BUSY)
     states = {"seer": "ready"}
     await asyncio.to_thread(group.deploy, gateway(), seer(folder), task, seconds=200, states=states)
     async with httpx.AsyncClient(base_url=group.url, timeout=120) as client:

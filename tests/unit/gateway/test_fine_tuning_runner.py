@@ -7,7 +7,6 @@ import stat
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,6 +16,7 @@ from serve.gateway.fine_tuning import Runner, following, validation
 from serve.gateway.fine_tuning.programs import Ended
 from serve.store import FineTuningJob
 from serve.store.records import JobStatus, utc_now
+from tests.shapes import SMOLLM2
 from tests.unit.gateway.jobs import MODEL, PAIR, Bench, bench
 from train.events import State
 from train.jobs import Look, RunFolder
@@ -479,16 +479,7 @@ async def test_a_gateway_that_starts_again_goes_on_with_what_is_in_the_database(
 async def test_the_memory_of_nodes_beside_their_models_is_what_workers_get(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
-    shape: dict[str, Any] = {
-        "num_hidden_layers": 30,
-        "hidden_size": 576,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "intermediate_size": 1536,
-        "vocab_size": 49152,
-        "tie_word_embeddings": True,
-    }
-    (base / "config.json").write_text(json.dumps(shape))
+    (base / "config.json").write_text(json.dumps(SMOLLM2))
     recipe = {"model": {"id": MODEL, "base": str(base)}, "max_length": 512}
     async with bench(tmp_path / "one", recipe) as one:
         one.cluster.total["memory"] = 1e9

@@ -10,19 +10,11 @@ import pytest
 import yaml
 
 from serve.settings.errors import SettingsError
+from tests.shapes import SMOLLM2
 from train.finetune.recipe import Recipe
 from train.memory import Shape, shape_of, worker_bytes
 from train.plan import main, plan_of
 
-SMOLLM2 = {
-    "num_hidden_layers": 30,
-    "hidden_size": 576,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "intermediate_size": 1536,
-    "vocab_size": 49152,
-    "tie_word_embeddings": True,
-}
 SHAPE = Shape(layers=30, hidden=576, queries=576, keys=192, inner=1536, vocabulary=49152)
 
 
