@@ -109,10 +109,12 @@ class Group:
 
     Attributes:
         url: where it listens.
+        config: the file of what was deployed last.
     """
 
     def __init__(self, folder: RunFolder, port: int) -> None:
         self.folder = folder
+        self.config = folder.path / "test.yaml"
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=120)
@@ -124,10 +126,9 @@ class Group:
             states: what the gateway must say of each model; by default that it is ready.
         """
         begun = time.time()
-        path = self.folder.path / "test.yaml"
-        path.write_text(yaml.safe_dump(config(*applications, port=self.port)), encoding="utf-8")
+        self.config.write_text(yaml.safe_dump(config(*applications, port=self.port)), encoding="utf-8")
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "serve"), "deploy", str(path)],
+            [str(Path(sys.executable).parent / "serve"), "deploy", str(self.config)],
             env=self.folder.process_environment(),
             capture_output=True,
             text=True,

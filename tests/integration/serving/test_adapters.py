@@ -23,13 +23,13 @@ MODEL = "smollm2-135m"
 ASKED = {"prompt": "The capital of France is", "max_tokens": 5}
 
 
-def smollm2(settings: ModelSettings, *, replicas: int = 1, **user_config: Any) -> Json:
-    """SmolLM2's application, small."""
+def smollm2(settings: ModelSettings, *, name: str = MODEL, replicas: int = 1, **user_config: Any) -> Json:
+    """SmolLM2's application, small, as the model ``name``."""
     assert settings.weights is not None
     weights = settings.weights.model_dump(exclude_none=True)
     engine = {"context": 256, "slots": 4, "threads": 1}
     return model_application(
-        {"id": MODEL, "handler": "llamacpp", "weights": weights, "engine": engine},
+        {"id": name, "handler": "llamacpp", "weights": weights, "engine": engine},
         num_replicas=replicas,
         max_queued_requests=64,
         user_config={"sampling": {"temperature": 0}, **user_config},
@@ -49,8 +49,8 @@ def registry(group: Group, *arguments: str) -> str:
     return done.stdout
 
 
-def publish(group: Group, name: str, folder: Path) -> None:
-    registry(group, "publish", MODEL, name, str(folder))
+def publish(group: Group, name: str, folder: Path, *, model: str = MODEL) -> None:
+    registry(group, "publish", model, name, str(folder), "--config", str(group.config))
 
 
 async def ask(group: Group, model: str) -> httpx.Response:

@@ -14,9 +14,11 @@ import pytest
 
 from serve.settings.model import ModelSettings
 from tests.group import ROOT, Group, gateway
-from tests.integration.serving.test_adapters import MODEL, publish, smollm2, until
+from tests.integration.serving.test_adapters import publish, smollm2, until
 from tests.peft import random_adapter
 
+#: Of these tests alone: what others rated of a model and who used it decide what is disliked.
+MODEL = "smollm2-promoted"
 TUNED = f"{MODEL}:tuned"
 
 
@@ -56,9 +58,9 @@ async def test_a_promoted_adapter_soon_answers_everywhere_and_is_taken_back_when
     group: Group, smollm2_settings: ModelSettings, tmp_path: Path
 ) -> None:
     shutil.rmtree(group.folder.path.parent / "adapters", ignore_errors=True)
-    await asyncio.to_thread(group.deploy, gateway(), smollm2(smollm2_settings, replicas=2))
+    await asyncio.to_thread(group.deploy, gateway(), smollm2(smollm2_settings, name=MODEL, replicas=2))
     replicas = group.replicas(MODEL)
-    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "tuned"))
+    await asyncio.to_thread(publish, group, "tuned", random_adapter(tmp_path / "tuned"), model=MODEL)
     assert names(await who(group)) == {MODEL}
     reason = ("--reason", "for a test", "--min-ratings", "8")
     await asyncio.to_thread(promotions, group, "promote", MODEL, "tuned", *reason)

@@ -17,7 +17,7 @@ from tests.vllm import ENGINE, smollm2_settings
 
 #: Serve's default prompt is the template's own, under which this model often answers nonsense.
 SYSTEM = "You are a helpful assistant."
-ENGINES = "VLLM::EngineCore"
+NO_ENGINES = ("reaper.py", "resource_tracker")
 
 
 def model() -> dict[str, Any]:
@@ -45,14 +45,30 @@ def model() -> dict[str, Any]:
     }
 
 
-def engines() -> list[psutil.Process]:
-    """The engines that run on this machine."""
-    return [one for one in psutil.process_iter() if _is_engine(one)]
+def engine_of(group: Group, name: str) -> tuple[int, psutil.Process]:
+    """The one replica of a model, and its engine: its only child that is neither a watcher nor of Python's own."""
+
+    def look() -> tuple[int, psutil.Process] | None:
+        found = [(pid, child) for pid in group.replicas(name).values() for child in _engines(pid)]
+        return found[0] if len(found) == 1 else None
+
+    found = group.until(look, "one replica has one engine")
+    assert found is not None
+    return found
 
 
-def _is_engine(process: psutil.Process) -> bool:
+def _engines(replica: int) -> list[psutil.Process]:
     try:
-        return process.name() == ENGINES
+        children = psutil.Process(replica).children()
+        return [one for one in children if not any(part in " ".join(one.cmdline()) for part in NO_ENGINES)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that nobody has waited for has."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -71,7 +87,7 @@ async def test_a_dead_engine_ends_what_it_began_and_is_replaced_and_waited_for(
         assert answer.headers["x-groupqwen-model"] == name
         listed = (await client.get(f"/v1/models/{name}")).json()
         assert listed["handler"] == "vllm"
-        [engine] = engines()
+        _, engine = await asyncio.to_thread(engine_of, group, name)
         endless = {"messages": [{"role": "user", "content": "Count."}], "logit_bias": {"2": -100}}
         begun = asyncio.create_task(stream(client, name, **endless))
         await asyncio.to_thread(group.until, lambda: group.info(name)["load"]["active"] == 1, "it generates")
@@ -83,9 +99,9 @@ async def test_a_dead_engine_ends_what_it_began_and_is_replaced_and_waited_for(
         again = await stream(client, name, messages=capital)
         assert again.whole and "Paris" in again.text
     # A replica that is killed cannot end its engine, which must not outlive it.
-    [engine] = engines()
-    [replica] = group.replicas(name).values()
+    replica, engine = await asyncio.to_thread(engine_of, group, name)
     os.kill(replica, signal.SIGKILL)
-    await asyncio.to_thread(group.until, lambda: engine not in engines(), "the engine ended with its replica")
+    await asyncio.to_thread(group.until, lambda: not runs(engine), "the engine ended with its replica")
+    _, engine = await asyncio.to_thread(engine_of, group, name)
     await asyncio.to_thread(group.deploy, gateway())
-    await asyncio.to_thread(group.until, lambda: not engines(), "no engine is left")
+    await asyncio.to_thread(group.until, lambda: not runs(engine), "no engine is left")
