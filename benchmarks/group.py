@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,9 @@ def application(args: dict[str, Any], streams: int) -> dict[str, Any]:
 
 
 @contextmanager
-def running(config: dict[str, Any], home: Path) -> Iterator[str]:
-    """The group of ``config``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key.
+def running(config: dict[str, Any], home: Path, scopes: Sequence[str] = ("inference",)) -> Iterator[str]:
+    """The group of ``config``, with ``home`` for its ``GROUPQWEN_HOME``, until the block ends. Gives an API key with
+    these scopes.
 
     Raises:
         LaunchError: it could not be started.
@@ -95,7 +96,7 @@ def running(config: dict[str, Any], home: Path) -> Iterator[str]:
     folder = RunFolder(environment)
     path = home / "benchmark.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    key = asyncio.run(_make_key(environment.database_url))
+    key = asyncio.run(_make_key(environment.database_url, scopes))
     try:
         # What starting and stopping say is progress here, not a result.
         with redirect_stdout(sys.stderr):
@@ -108,9 +109,9 @@ def running(config: dict[str, Any], home: Path) -> Iterator[str]:
                 group.stop(folder, started)
 
 
-async def _make_key(database_url: str) -> str:
+async def _make_key(database_url: str, scopes: Sequence[str]) -> str:
     async with Store(database_url) as store:
-        new = await store.keys.create("benchmark", ["inference"], _NO_LIMIT, _NO_LIMIT)
+        new = await store.keys.create("benchmark", scopes, _NO_LIMIT, _NO_LIMIT)
         return new.secret
 
 

@@ -4,6 +4,8 @@ All of them tune SmolLM2-135M on the same conversations, in batches of the same 
 each run is a process of its own (Ray's with a Ray of its own). Tokens a second are those of the steps after the first
 two, read from the runs' own notes; start, loading and checkpoints are not timed. In every round the three run after
 each other, and ratios are taken within the round. Memory is that of the whole tree of processes at its most.
+
+At last a job tunes the same model in a whole group, timed from its creation to the first answer of its adapter.
 """
 
 from __future__ import annotations
@@ -18,10 +20,9 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks import machine, tree
+from benchmarks import group, machine, train_served, tree
 from benchmarks.errors import BenchmarkError
 from benchmarks.folders import temporary_folder
-from benchmarks.machine import ROOT
 from benchmarks.options import count
 from benchmarks.processes import say
 from benchmarks.report import figure, table, verdict
@@ -38,7 +39,6 @@ BAR = 0.95
 WARM_UP = 2
 PLAIN, ONE, TWO = "plain script", "Ray Train, 1 worker", "Ray Train, 2 workers"
 
-_RECIPE = ROOT / "configs" / "train" / "smollm2-135m.yaml"
 _LENGTHS = 12, 60
 _WORDS = "the a of to in river stone quiet morning green walks opens under"
 
@@ -67,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=count, default=16, help="steps of each run (default: 16)")
     parser.add_argument("--rounds", type=count, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--threads", type=count, default=2, help="threads of a run, over its workers (default: 2)")
+    parser.add_argument("--port", type=int, default=8100, help="the group's port (default: 8100)")
+    parser.add_argument("--no-group", action="store_true", help="leave out the job in a whole group")
     parser.add_argument("--out", type=Path, metavar="FILE", help="append the tables to this file, too")
 
 
@@ -75,7 +77,10 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         BenchmarkError: a run failed.
+        LaunchError, SettingsError: the group could not be started.
     """
+    if not options.no_group:
+        group.require_no_ray(options.port)
     measured = f"{options.steps} steps of 8 conversations, rounds: {options.rounds}, {options.threads} threads"
     facts = {**machine.facts(), "measured": measured}
     results: dict[str, list[Sample]] = {}
@@ -89,7 +94,11 @@ def run(options: argparse.Namespace) -> None:
                 )
                 results.setdefault(name, []).append(sample)
                 say(f"round {number + 1}, {name}: {sample.tokens_per_second:.0f} tokens/s, loss {sample.loss:.4f}")
-    publish(markdown(facts, results), options.out)
+        text = markdown(facts, results)
+        if not options.no_group:
+            (folder / "group").mkdir()
+            text += "\n" + train_served.markdown(train_served.measure(folder / "group", options.port, data))
+    publish(text, options.out)
 
 
 def _measured(name: str, folder: Path, run_name: str, data: Path, options: argparse.Namespace) -> Sample:
@@ -104,7 +113,8 @@ def _measured(name: str, folder: Path, run_name: str, data: Path, options: argpa
         f"resources.threads={max(1, options.threads // workers)}",
     ]
     module = "benchmarks.train_plain" if name == PLAIN else "train.finetune"
-    command = [sys.executable, "-m", module, "--config", str(_RECIPE), "--storage", str(folder), "--run", run_name]
+    recipe = str(train_served.RECIPE)
+    command = [sys.executable, "-m", module, "--config", recipe, "--storage", str(folder), "--run", run_name]
     for setting in settings:
         command += ["--set", setting]
     environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "token"}
