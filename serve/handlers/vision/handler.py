@@ -11,7 +11,8 @@ from starlette.types import Scope, Send
 
 from serve.errors import InvalidRequest, Unavailable
 from serve.handlers.vision.annotate import annotated, sheet_of
-from serve.handlers.vision.answers import items_of, json_of
+from serve.handlers.vision.answers import entries_of, json_of
+from serve.handlers.vision.confidence import Tokens
 from serve.handlers.vision.places import Place, places_in
 from serve.handlers.vision.prompts import EACH, format_for, prompt_for
 from serve.handlers.vision.requests import Asked, check_count, read_request
@@ -40,12 +41,13 @@ class Seer:
 
     Attributes:
         name: what it is asked by. grid: how it sees pictures; none where that is not known.
-        bound: whether its answers can be bound to a form.
+        bound: whether its answers can be bound to a form. sure: whether it says how likely its tokens are.
     """
 
     name: str
     grid: PictureGrid | None
     bound: bool
+    sure: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +76,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, and the chat completion that it is from."""
+    """What the model said, and the chat completion that it is from.
+
+    Attributes:
+        tokens: that it was written in.
+    """
 
     text: str
+    tokens: Tokens
     cut_off: bool
     whole: Json
 
@@ -130,7 +137,7 @@ class VisionHandler(TaskHandler):
                 " under grids.",
                 param="model",
             )
-        return Seer(name, grid, bool(can.get("structured_output")))
+        return Seer(name, grid, bool(can.get("structured_output")), bool(can.get("logprobs")))
 
     async def _first(self) -> Json:
         models = [one for one in await self.group.models() if (one.get("capabilities") or {}).get("vision")]
@@ -166,10 +173,13 @@ class VisionHandler(TaskHandler):
             body["temperature"] = 0
         if seer.bound and (form := format_for(request, seer.grid)):
             body["response_format"] = form
+        if seer.sure and seer.grid and request.task in EACH:
+            body["logprobs"] = True
         async with turns:
             whole = await self.group.chat(body, seconds=behaviour.timeout)
         choice = whole["choices"][0]
-        return Answer(choice["message"]["content"] or "", choice["finish_reason"] == "length", whole)
+        text = choice["message"]["content"] or ""
+        return Answer(text, Tokens(text, choice.get("logprobs")), choice["finish_reason"] == "length", whole)
 
 
 async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
@@ -213,7 +223,9 @@ def _places(request: AnalyzeRequest, grid: PictureGrid, pictures: Sequence[Seen]
     bodies: list[Json] = []
     drawn: list[str] = []
     for index, (one, answer) in enumerate(zip(pictures, answers, strict=True)):
-        places = places_in(items_of(answer.text), one.view, grid)
+        places = places_in(
+            [(entry.item, answer.tokens.confidence(entry)) for entry in entries_of(answer.text)], one.view, grid
+        )
         bodies += [_place_body(index, place, request) for place in places]
         if one.sheet is not None:
             drawn.append(annotated(one.sheet, one.view.original, places))
