@@ -25,6 +25,7 @@ GroupQwenError
     ├── ModelStarting
     ├── TaskStarting
     ├── TooManyWaiting
+    ├── TooManyPictures
     ├── WaitedTooLong
     ├── ModelResting
     ├── ModelLost
@@ -313,6 +314,18 @@ class TooManyWaiting(Unavailable):
         super().__init__(
             f"The model {model!r} is being brought into memory and too many requests wait for it already;"
             " try again shortly.",
+            retry_after=retry_after,
+        )
+
+
+class TooManyPictures(Unavailable):
+    """The pictures of other requests fill the memory that a replica has for them."""
+
+    default_code = "too_many_pictures"
+
+    def __init__(self, seconds: float, *, retry_after: float = 5.0) -> None:
+        super().__init__(
+            f"The pictures of other requests left no room for these within {seconds:g} s; try again shortly.",
             retry_after=retry_after,
         )
 

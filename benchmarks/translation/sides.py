@@ -15,7 +15,14 @@ Ask = Callable[[httpx.AsyncClient, str, str, str, str], Awaitable[str]]
 
 async def by_task(client: httpx.AsyncClient, model: str, text: str, target: str, format: str) -> str:
     """By ``/v1/translate``."""
-    body = {"model": model, "text": text, "source_lang": "en", "target_lang": target, "format": format}
+    body = {
+        "model": model,
+        "text": text,
+        "source_lang": "en",
+        "target_lang": target,
+        "format": format,
+        "strict": True,
+    }
     answer = await client.post("/v1/translate", json=body)
     _require(answer)
     found: str = answer.json()["translations"][0]["text"]

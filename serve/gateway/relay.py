@@ -30,6 +30,7 @@ _PASSED = frozenset(
         b"content-type",
         b"content-disposition",
         b"x-groupqwen-violations",
+        b"x-groupqwen-failed",
         b"cache-control",
         b"x-accel-buffering",
         b"retry-after",

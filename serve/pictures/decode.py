@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -40,12 +42,34 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
     Raises:
         BadPicture: it is too large, of another format, or broken.
     """
+    with _opened(content, limits) as opened:
+        opened.load()
+        return _flat(ImageOps.exif_transpose(opened))
+
+
+def pixels_of(content: bytes, limits: PictureLimits) -> int:
+    """How many pixels the picture in a file has, by its head.
+
+    Raises:
+        BadPicture: as ``decode``, as far as the head tells.
+    """
+    if size := _webp_size(content):
+        _check_pixels(*size, limits)
+        return size[0] * size[1]
+    with _opened(content, limits) as opened:
+        return opened.width * opened.height
+
+
+@contextmanager
+def _opened(content: bytes, limits: PictureLimits) -> Iterator[Image.Image]:
+    """The picture in a file, whose head has been read; what is wrong with it, then or later, is a ``BadPicture``."""
     if not content:
         raise BadPicture("it is empty")
     check_bytes(len(content), limits)
     if content.startswith(b"%PDF-"):
         raise BadPicture("it is a PDF; only /v1/vision/analyze takes its pages")
-    _check_webp(content, limits)
+    if size := _webp_size(content):
+        _check_pixels(*size, limits)
     formats = list(_FORMATS)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         if not _HEIF:
@@ -54,8 +78,7 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=formats) as opened:
             _check_pixels(*opened.size, limits)
-            opened.load()
-            return _flat(ImageOps.exif_transpose(opened))
+            yield opened
     except BadPicture:
         raise
     except UnidentifiedImageError:
@@ -82,20 +105,22 @@ def _check_pixels(width: int, height: int, limits: PictureLimits) -> None:
         raise BadPicture("it has no pixels")
 
 
-def _check_webp(content: bytes, limits: PictureLimits) -> None:
-    """Check a WebP's size by its head, because Pillow sets the whole canvas aside when it opens one
+def _webp_size(content: bytes) -> tuple[int, int] | None:
+    """A WebP's size by its head, because Pillow sets the whole canvas aside when it opens one
     (https://developers.google.com/speed/webp/docs/riff_container)."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30:
-        return
+        return None
     kind = content[12:16]
     if kind == b"VP8X":
-        width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
-    elif kind == b"VP8L":
-        bits = int.from_bytes(content[21:25], "little")
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    else:
-        width, height = (int.from_bytes(content[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-    _check_pixels(width, height, limits)
+        return _number(content[24:27]) + 1, _number(content[27:30]) + 1
+    if kind == b"VP8L":
+        bits = _number(content[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return _number(content[26:28]) & 0x3FFF, _number(content[28:30]) & 0x3FFF
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")
 
 
 def _flat(picture: Image.Image) -> Image.Image:

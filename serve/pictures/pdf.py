@@ -1,75 +1,142 @@
-"""Pages of PDF files as pictures."""
+"""Pages of PDF files as pictures.
+
+PDFium draws them in a process of its own (``draw_pages``) with limits on its time and memory, because a file can make
+it work for hours or fall over.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
+from serve.pictures import draw_pages
 from serve.pictures.decode import BadPicture
 from serve.settings.pictures import PictureLimits
 
 MAGIC = b"%PDF-"
-#: Pixels a point of 1/72 inch: 144 dots an inch, at which small print can be read.
-_SCALE = 2.0
-
-# PDFium is for one thread at a time.
-_one_at_a_time = threading.Lock()
+#: Characters of what a drawing process says.
+_MOST_WORDS = 1000
 
 
-def pages_of(content: bytes, wanted: str | None, most: int, limits: PictureLimits) -> list[tuple[int, Image.Image]]:
-    """Pages of a PDF file with their numbers, from 1. Takes time: for a thread.
+class PdfPages:
+    """Pages of a PDF file that are to be drawn.
 
     Args:
         wanted: such as ``1-3,7``; all of them where it is left out.
         most: pages that may be taken.
-
-    Raises:
-        BadPicture: it cannot be read, or has too many pages, or not those that are wanted.
     """
-    try:
-        import pypdfium2
-    except ImportError:
-        raise BadPicture(
-            "PDF is not read here; install the extra 'pictures', or send pictures of its pages"
-        ) from None
-    with _one_at_a_time:
+
+    def __init__(self, content: bytes, wanted: str | None, most: int, limits: PictureLimits) -> None:
+        self._content = content
+        self._wanted = wanted or ""
+        self._most = most
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped: str | None = None
+
+    def draw(self) -> list[tuple[int, Image.Image]]:
+        """The pages with their numbers, from 1. Takes time: for a thread.
+
+        Raises:
+            BadPicture: it cannot be read, has too many pages, or not those that are wanted, or takes more time or
+                memory than it may.
+        """
+        if importlib.util.find_spec("pypdfium2") is None:
+            raise BadPicture("PDF is not read here; install the extra 'pictures', or send pictures of its pages")
+        limits = self._limits
+        with self._lock:
+            if self._stopped:
+                raise BadPicture(self._stopped)
+            process = self._process = self._start()
+        late = f"it is a PDF that takes more than {limits.pdf_seconds:g} s to draw"
+        timer = threading.Timer(limits.pdf_seconds, self.stop, (late,))
+        timer.start()
         try:
-            document = pypdfium2.PdfDocument(content)
-        except pypdfium2.PdfiumError:
-            raise BadPicture("it is a PDF that is broken or locked") from None
-        try:
-            numbers = _numbers(wanted, len(document), most)
-            # All of them together have no more pixels than one picture may.
-            return [(number, _page(document[number - 1], limits.pixels / most)) for number in numbers]
-        except pypdfium2.PdfiumError:
-            raise BadPicture("it is a PDF with a page that cannot be drawn") from None
+            assert process.stdin is not None and process.stdout is not None
+            _send(process.stdin, self._content)
+            return list(self._read(process.stdout))
+        except EOFError:
+            process.kill()
+            code = process.wait()
+            if code == -signal.SIGXCPU:
+                raise BadPicture(late) from None
+            raise BadPicture(self._stopped or _broken(limits)) from None
         finally:
-            document.close()
+            timer.cancel()
+            process.kill()
+            process.wait()
+            _close(process)
+
+    def stop(self, why: str = "nobody waits for it") -> None:
+        """End the drawing, from any thread; what waits for it gets a ``BadPicture`` that says why."""
+        with self._lock:
+            self._stopped = self._stopped or why
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        limits = self._limits
+        # All pages together have no more pixels than one picture may.
+        pixels = limits.pixels / self._most
+        asked = (self._wanted, self._most, pixels, math.ceil(limits.pdf_seconds), limits.pdf_bytes)
+        # A process of its own and no fork: this one has threads. It finds the libraries and no more of this one's
+        # environment.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-S", str(Path(draw_pages.__file__)), *map(str, asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+
+    def _read(self, pipe: IO[bytes]) -> Iterator[tuple[int, Image.Image]]:
+        left = 2 * self._limits.pixels
+        for _ in range(self._most + 1):
+            kind, number, width, height = draw_pages.HEAD.unpack(_exactly(pipe, draw_pages.HEAD.size))
+            if kind == draw_pages.END:
+                return
+            if kind == draw_pages.REFUSAL:
+                raise BadPicture(_exactly(pipe, min(width, _MOST_WORDS)).decode(errors="replace"))
+            left -= width * height
+            if left < 0:
+                break
+            yield number, Image.frombytes("RGB", (width, height), _exactly(pipe, 3 * width * height))
+        raise EOFError  # It says more than it was asked for: PDFium was made to do what it should not.
 
 
-def _page(page: object, pixels: float) -> Image.Image:
-    width, height = page.get_size()  # type: ignore[attr-defined]  # pypdfium2 has no types
-    if not (0 < width < math.inf and 0 < height < math.inf):
-        raise BadPicture("it is a PDF with a page of no size")
-    scale = min(_SCALE, math.sqrt(pixels / (width * height)))
-    # PDFium rounds each side up, which makes a long strip of what is thinner than a pixel.
-    if math.ceil(width * scale) * math.ceil(height * scale) > 2 * pixels:
-        raise BadPicture("it is a PDF with a page of a shape that cannot be drawn")
-    drawn: Image.Image = page.render(scale=scale).to_pil()  # type: ignore[attr-defined]
-    return drawn.convert("RGB")
+def _send(pipe: IO[bytes], content: bytes) -> None:
+    try:
+        pipe.write(content)
+        pipe.close()
+    except BrokenPipeError:
+        raise EOFError from None
 
 
-def _numbers(wanted: str | None, count: int, most: int) -> Sequence[int]:
-    numbers: list[int] = []
-    for part in (wanted or f"1-{count}").split(","):
-        first, _, last = part.partition("-")
-        begin, end = int(first), int(last or first)
-        if not 1 <= begin <= end <= count:
-            raise BadPicture(f"it is a PDF of {count} pages, and pages asks for {part}")
-        if len(numbers) + end - begin >= most:
-            raise BadPicture(f"it is a PDF of {count} pages, and at most {most} are taken; say which with pages")
-        numbers += range(begin, end + 1)
-    return numbers
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):  # What it had not read yet is lost with it.
+            pipe.close()
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    found = pipe.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found
+
+
+def _broken(limits: PictureLimits) -> str:
+    return f"it is a PDF that cannot be drawn, or not with {limits.pdf_bytes // 2**20} MiB of memory"

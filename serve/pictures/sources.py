@@ -7,23 +7,28 @@ import base64
 import binascii
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from PIL import Image
 
 from serve.errors import InvalidRequest
-from serve.pictures.decode import BadPicture, check_bytes, decode
+from serve.pictures.decode import BadPicture, check_bytes, decode, pixels_of
 from serve.pictures.fetch import PictureFetcher
-from serve.pictures.pdf import MAGIC, pages_of
+from serve.pictures.pdf import MAGIC, PdfPages
+from serve.pictures.room import Held, PictureRoom
 from serve.settings.pictures import PictureLimits
 
 T = TypeVar("T")
 
 _DATA = re.compile(r"data:(?:image/[\w.+-]+|application/(?:pdf|octet-stream))?;base64,", re.IGNORECASE)
-#: A decoded picture may have 120 MB.
-DECODED_AT_ONCE = 2
+#: While it is decoded and turned, a picture takes several times what it takes then. PDFs are drawn elsewhere, and a
+#: slow one must not keep pictures waiting.
+_decoding = ThreadPoolExecutor(2, thread_name_prefix="pictures")
+_drawing = ThreadPoolExecutor(2, thread_name_prefix="pdf")
 #: A PNG over this is sent on as JPEG instead: of photos it would be several times as large.
 _PNG_BYTES = 1024 * 1024
 _JPEG_QUALITY = 95
@@ -42,20 +47,33 @@ class Found:
     page: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Which pages of PDF files are taken.
+
+    Attributes:
+        wanted: such as ``1-3,7``; all of them where it is left out.
+        most: of one file.
+    """
+
+    wanted: str | None
+    most: int
+
+
 class Pictures:
     """Reads pictures within ``limits``, and decodes them in threads.
 
     Args:
-        turns: bounds how many are decoded at once; shared by those who read with changing limits.
+        room: bounds how many pixels are held at once; shared by those who read with changing limits.
     """
 
-    def __init__(self, limits: PictureLimits, turns: asyncio.Semaphore | None = None) -> None:
+    def __init__(self, limits: PictureLimits, room: PictureRoom | None = None) -> None:
         self._limits = limits
         self._fetcher = PictureFetcher(limits)
-        self._turns = turns or asyncio.Semaphore(DECODED_AT_ONCE)
+        self._room = room or PictureRoom()
 
-    async def read(self, sources: Sequence[str | bytes], params: Sequence[str]) -> list[Image.Image]:
-        """The pictures, in order.
+    async def read(self, sources: Sequence[str | bytes], params: Sequence[str]) -> Held:
+        """The pictures, in order, for who needs all of them at once; to be closed when they were worked with.
 
         Args:
             sources: data URLs, https addresses, or the files themselves.
@@ -63,65 +81,80 @@ class Pictures:
 
         Raises:
             InvalidRequest: the first that cannot be taken, by its place and why.
+            TooManyPictures: others hold all the room.
         """
-        return await self._all(sources, params, lambda _, content: [decode(content, self._limits)])
+        contents = await _all([self._content(source) for source in sources], params)
+        pixels = await _all([self._pixels(content) for content in contents], params)
+        held = await self._take(sum(pixels))
+        try:
+            work = [_run(_decoding, partial(decode, content, self._limits)) for content in contents]
+            held.pictures += await _all(work, params)
+        except BaseException:
+            held.close()
+            raise
+        return held
 
-    async def read_pages(
+    async def read_each(
         self,
         sources: Sequence[str | bytes],
         params: Sequence[str],
-        pages: str | None,
-        most: int,
         keep: Callable[[Found], T],
+        pages: Pages | None = None,
     ) -> list[T]:
-        """As ``read``, with pages of PDF files among the pictures.
+        """As ``read``, one picture after the other: what ``keep`` makes of each is what is left of it.
 
         Args:
-            pages: which of a PDF's pages; all where it is left out.
-            most: pages of one PDF.
-            keep: what is kept of each picture, so that not all need be in memory; called in a thread.
+            keep: called in a thread.
+            pages: of PDF files, which are refused where this is left out.
         """
+        work = [self._each(place, source, keep, pages) for place, source in enumerate(sources)]
+        return [one for found in await _all(work, params) for one in found]
 
-        def drawn(place: int, content: bytes) -> list[T]:
-            if not content.startswith(MAGIC):
-                return [keep(Found(decode(content, self._limits), place))]
-            found = pages_of(content, pages, most, self._limits)
-            return [keep(Found(one, place, number)) for number, one in found]
-
-        return await self._all(sources, params, drawn)
-
-    async def _all(
-        self, sources: Sequence[str | bytes], params: Sequence[str], made: Callable[[int, bytes], list[T]]
+    async def _each(
+        self, place: int, source: str | bytes, keep: Callable[[Found], T], pages: Pages | None
     ) -> list[T]:
-        read = (self._read(place, source, made) for place, source in enumerate(sources))
-        found = await asyncio.gather(*read, return_exceptions=True)
-        pictures: list[T] = []
-        for place, (one, param) in enumerate(zip(found, params, strict=True)):
-            if isinstance(one, BadPicture):
-                raise InvalidRequest(f"Picture {place} cannot be taken: {one}.", param=param, code="invalid_image")
-            if isinstance(one, BaseException):
-                raise one
-            pictures += one
-        return pictures
+        content = await self._content(source)
+        if pages is not None and content.startswith(MAGIC):
+            return await self._drawn(place, content, keep, pages)
+        held = await self._take(await self._pixels(content))
 
-    async def _read(self, place: int, source: str | bytes, made: Callable[[int, bytes], list[T]]) -> list[T]:
-        fetched = source
-        if isinstance(source, str) and not _DATA.match(source):
-            fetched = await self._fetched(source)
-        async with self._turns:
-            return await asyncio.to_thread(lambda: made(place, self._content(fetched)))
+        def work() -> list[T]:
+            with held:
+                return [keep(Found(decode(content, self._limits), place))]
 
-    def _content(self, source: str | bytes) -> bytes:
+        return await _run(_decoding, work)
+
+    async def _drawn(self, place: int, content: bytes, keep: Callable[[Found], T], pages: Pages) -> list[T]:
+        """What is kept of a PDF's pages, whose drawing ends when nobody waits for it."""
+        held = await self._take(self._limits.pixels)
+        drawing = PdfPages(content, pages.wanted, pages.most, self._limits)
+
+        def work() -> list[T]:
+            with held:
+                return [keep(Found(page, place, number)) for number, page in drawing.draw()]
+
+        try:
+            return await _run(_drawing, work)
+        finally:
+            drawing.stop()
+
+    async def _content(self, source: str | bytes) -> bytes:
+        """The file that ``source`` names."""
         if isinstance(source, bytes):
+            check_bytes(len(source), self._limits)
             return source
-        head = _DATA.match(source)
-        assert head is not None, "addresses are fetched by then"
-        return _decoded(source[head.end() :], self._limits)
-
-    async def _fetched(self, url: str) -> bytes:
-        if not url.lower().startswith("https://"):
+        if (head := _DATA.match(source)) is not None:
+            return await asyncio.to_thread(_decoded, source, head.end(), self._limits)
+        if not source.lower().startswith("https://"):
             raise BadPicture("it must be a data URL (data:image/png;base64,...) or an https address")
-        return await self._fetcher.fetch(url)
+        return await self._fetcher.fetch(source)
+
+    async def _pixels(self, content: bytes) -> int:
+        return await _run(_decoding, partial(pixels_of, content, self._limits))
+
+    async def _take(self, pixels: int) -> Held:
+        limits = self._limits
+        return await self._room.take(pixels, most=limits.pixels_at_once, seconds=limits.wait_seconds)
 
 
 def data_url(picture: Image.Image) -> str:
@@ -134,9 +167,26 @@ def data_url(picture: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _decoded(text: str, limits: PictureLimits) -> bytes:
-    check_bytes(len(text) // 4 * 3 - 2, limits)
+async def _all(work: Sequence[Awaitable[T]], params: Sequence[str]) -> list[T]:
+    """What all give, in order; the first that fails is told by its place once all have ended."""
+    found = await asyncio.gather(*work, return_exceptions=True)
+    given: list[T] = []
+    for place, (one, param) in enumerate(zip(found, params, strict=True)):
+        if isinstance(one, BadPicture):
+            raise InvalidRequest(f"Picture {place} cannot be taken: {one}.", param=param, code="invalid_image")
+        if isinstance(one, BaseException):
+            raise one
+        given.append(one)
+    return given
+
+
+async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _decoded(source: str, start: int, limits: PictureLimits) -> bytes:
+    check_bytes((len(source) - start) // 4 * 3 - 2, limits)
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode("".join(source[start:].split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadPicture("its data URL is not base64") from None

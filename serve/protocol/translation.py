@@ -39,12 +39,14 @@ Format = Literal["auto", "text", "markdown", "html", "json", "po", "srt", "vtt"]
 
 class TranslateRequest(TranslationOptions):
     """``POST /v1/translate``. `text` is one text or several; `model` is who translates: an id, `id:adapter` or
-    `auto`, by default what the task's config says."""
+    `auto`, by default what the task's config says. A passage that the model cannot be asked for stays as it is and is
+    reported, or with `strict` fails the request."""
 
     text: str | Annotated[list[str], Field(min_length=1)]
     format: Format = "auto"
     model: Annotated[str, Field(min_length=1)] | None = None
     stream: bool = False
+    strict: bool = False
 
     @property
     def texts(self) -> list[str]:
@@ -64,6 +66,7 @@ class TranslateFile(_Body):
     domains: str | None = None
     format: Format = "auto"
     model: str | None = None
+    strict: bool = False
     answer: Literal["file", "json"] = "file"
 
 

@@ -11,7 +11,7 @@ from serve.settings.base import Settings
 
 
 class PictureLimits(Settings):
-    """Bounds on the pictures of one request.
+    """Bounds on the pictures of requests.
 
     Attributes:
         file_bytes: largest file of a picture, fetched, uploaded or in a data URL.
@@ -19,6 +19,9 @@ class PictureLimits(Settings):
         fetch: whether pictures are fetched from https addresses.
         fetch_seconds: how long one fetch may take, redirects included.
         redirects: how many of them a fetch follows.
+        pdf_seconds, pdf_bytes: what drawing the pages of one PDF may take, of time and of memory.
+        pixels_at_once: most pixels of decoded pictures in one replica, of all requests together.
+        wait_seconds: how long a request waits until the pictures of others have made room.
     """
 
     file_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024 * 1024
@@ -26,6 +29,10 @@ class PictureLimits(Settings):
     fetch: bool = True
     fetch_seconds: Annotated[float, Field(gt=0)] = 10.0
     redirects: Annotated[int, Field(ge=0, le=10)] = 3
+    pdf_seconds: Annotated[float, Field(gt=0)] = 20.0
+    pdf_bytes: Annotated[int, Field(ge=256 * 1024 * 1024)] = 1024 * 1024 * 1024
+    pixels_at_once: Annotated[int, Field(ge=1024)] = 160_000_000
+    wait_seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
 @dataclass(frozen=True, slots=True)

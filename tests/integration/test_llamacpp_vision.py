@@ -22,9 +22,11 @@ from serve.handlers.llamacpp.library import C
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.sight import NobodyWaits, Sight
 from serve.handlers.llamacpp.threads import in_own_thread
+from serve.protocol.chat import ChatCollector
 from serve.protocol.events import Event
 from serve.settings.engines import LlamaCppEngine
 from serve.settings.pictures import PictureGrid
+from tests.grounding import TWO_BOXES, confidences
 from tests.llamacpp import CAPITAL, chat, deltas, events_of, stream, text, usage
 from tests.pictures import file_of, plain, url_of
 from tests.qwenvl import MODEL, PROJECTOR, save_qwen2_5_vl, settings_of
@@ -110,6 +112,15 @@ def _by_the_helper(folder: Path, colour: str, size: tuple[int, int], tokens: int
 async def test_what_is_seen_matters_and_is_seen_alike_each_time(handler: LlamaCppHandler) -> None:
     red, blue, again = [text(await events_of(handler, asked(picture(one)))) for one in ("red", "blue", "red")]
     assert red == again != blue
+
+
+async def test_it_tells_how_sure_it_is_of_the_boxes_that_a_grammar_binds_it_to(handler: LlamaCppHandler) -> None:
+    answer = ChatCollector("m")
+    async for events in stream(handler, asked(picture("red"), **TWO_BOXES)):
+        answer.add(events)
+    first, second = confidences(answer.body())
+    assert first is not None and second is not None
+    assert 0 < first < 1 and 0 < second < 1
 
 
 async def test_a_conversation_about_a_picture_goes_on_from_its_cache(handler: LlamaCppHandler) -> None:

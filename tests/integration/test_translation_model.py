@@ -63,7 +63,7 @@ async def translator(qwen_settings: ModelSettings, tmp_path: Path) -> AsyncItera
 
 async def test_a_markdown_file_keeps_every_link_code_block_and_placeholder(translator: httpx.AsyncClient) -> None:
     files = {"file": ("guide.md", GUIDE.encode(), "text/markdown")}
-    form = {"source_lang": "en", "target_lang": "Spanish", "model": "qwen2.5-coder-0.5b"}
+    form = {"source_lang": "en", "target_lang": "Spanish", "model": "qwen2.5-coder-0.5b", "strict": "true"}
     answer = await translator.post("/v1/translate", data=form, files=files)
     assert answer.status_code == 200, answer.text
     text = answer.text

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from tests.grounding import TWO_BOXES, confidences
 from tests.pictures import file_of, plain, url_of
 from tests.unit.tasks.group import TaskGroup, task_group
 from tests.vllm import byte_tokenizer, loaded, save_qwen3_vl, settings_of
@@ -34,7 +35,7 @@ async def group(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TaskG
 
 
 async def test_what_is_located_is_within_the_callers_picture(group: TaskGroup) -> None:
-    form = {"task": "locate", "query": "the red square", "annotate": "true", "max_tokens": "400"}
+    form = {"task": "locate", "query": "the red square", "annotate": "true", "max_tokens": "200"}
     answer = await group.client.post(ANALYZE, data=form, files={"image": ("a.jpg", PHOTO, "image/jpeg")})
     assert answer.status_code == 200, answer.text
     found = answer.json()
@@ -87,3 +88,18 @@ async def test_pictures_in_chats_are_held_to_the_same(group: TaskGroup) -> None:
         refused = await group.client.post("/v1/chat/completions", json=asked(url))
         assert refused.status_code == 400 and refused.json()["error"]["code"] == "invalid_image"
         assert refused.json()["error"]["param"] == "messages[0].content[0]"
+
+
+async def test_its_tokens_tell_how_sure_it_is_of_the_boxes_that_a_grammar_binds_it_to(group: TaskGroup) -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": url_of(PHOTO, "image/jpeg")}},
+        {"type": "text", "text": "Where?"},
+    ]
+    # A random model would write whitespace for ever where its schema allows it.
+    spaces = dict.fromkeys(byte_tokenizer()(" \n\t\r")["input_ids"], -100)
+    body = {"model": "seer", "messages": [{"role": "user", "content": parts}], "logit_bias": spaces, **TWO_BOXES}
+    answer = await group.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    first, second = confidences(answer.json())
+    assert first is not None and second is not None
+    assert 0 < first < 1 and 0 < second < 1

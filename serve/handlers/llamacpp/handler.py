@@ -175,8 +175,13 @@ class LlamaCppHandler(Handler):
         left = threading.Event()
         self._seeing += 1
         try:
-            pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
-            return await in_own_thread(lambda: planner.chat(request, sampling, pictures, left))
+            held = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
+
+            def plan() -> Plan:
+                with held:  # The thread works on for a while when nobody waits for it.
+                    return planner.chat(request, sampling, held.pictures, left)
+
+            return await in_own_thread(plan)
         finally:
             left.set()
             self._seeing -= 1

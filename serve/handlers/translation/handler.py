@@ -17,10 +17,12 @@ from serve.handlers.translation.checks import Terms
 from serve.handlers.translation.detect import detect
 from serve.handlers.translation.languages import AUTO, Language, find_language, languages
 from serve.handlers.translation.memory import Memory
+from serve.handlers.translation.plan import Plan
 from serve.handlers.translation.prompts import family_of
-from serve.handlers.translation.run import Lengths, Translation, source_of, translating
-from serve.handlers.translation.translator import Plan, Translator
+from serve.handlers.translation.run import Translation, translating
+from serve.handlers.translation.source import source_of
 from serve.handlers.translation.upload import Upload, read_upload
+from serve.handlers.translation.window import Window
 from serve.protocol.chat import ChatCollector, ChatEncoder
 from serve.protocol.http import header, send_bytes, send_json
 from serve.protocol.requests import AUTO as ANY_MODEL
@@ -34,10 +36,6 @@ from serve.tasks.base import TaskHandler, TaskRoute
 
 logger = logging.getLogger(__name__)
 
-#: Of the model's context: what a prompt says around a piece, and how many tokens a character takes, there and back.
-_PROMPT_TOKENS = 512
-_TOKENS_PER_CHAR = 4
-_LEAST_CHARS = 80
 #: Most characters of the terms, and of the memory, of a request: every piece is compared with all of them.
 _PAIR_CHARS = 1_000_000
 
@@ -95,6 +93,7 @@ class TranslationHandler(TaskHandler):
                 (b"content-disposition", f"attachment; filename*=UTF-8''{name}".encode()),
                 (USAGE_HEADER, b"%d %d" % (usage.prompt_tokens, usage.completion_tokens)),
                 (b"x-groupqwen-violations", str(len(one.report.violations)).encode()),
+                (b"x-groupqwen-failed", str(one.report.failed).encode()),
             ]
             await send_bytes(send, text.encode(), content_type=upload.media_type, headers=headers)
 
@@ -109,7 +108,8 @@ class TranslationHandler(TaskHandler):
                 "A translation has one choice, no tools and no pictures.", param="translation_options"
             )
         fields = options.model_dump()
-        asked = TranslateRequest(text=request.messages[0].text(), model=request.model, **fields)
+        # A chat completion has no place to say that a part of it failed.
+        asked = TranslateRequest(text=request.messages[0].text(), model=request.model, strict=True, **fields)
         async with self._translating(asked) as (_, model, translations):
             written = signed(send, model_of(translations, model))
             if request.stream:
@@ -134,30 +134,29 @@ class TranslationHandler(TaskHandler):
             target=target,
             model=model,
             family=family_of(model, behaviour),
+            window=Window(await self._context(model)),
             terms=Terms(request.terms),
             memory=await asyncio.to_thread(Memory, request.tm_list),
             domains=request.domains,
+            strict=request.strict,
             behaviour=behaviour,
         )
-        lengths = Lengths(await self._segment_chars(model, behaviour), behaviour.context_chars)
-        translator = Translator(self.group, plan)
-        async with translating(sources, translator, lengths, behaviour.parallel) as translations:
+        async with translating(sources, self.group, plan) as translations:
             yield target, model, translations
 
-    async def _segment_chars(self, model: str, behaviour: TranslationUserConfig) -> int:
-        """The longest piece that ``model`` can take; what the settings say where its context is not known."""
-        if model == ANY_MODEL:
-            return behaviour.segment_chars
+    async def _context(self, model: str) -> int | None:
+        """Tokens that the context of ``model`` holds; none where nobody says. Any of those that chat may answer for
+        ``auto``, so it is that of the smallest."""
         try:
-            context = (await self.group.model(model)).get("context")
+            if model == ANY_MODEL:
+                about = [one for one in await self.group.models() if (one.get("capabilities") or {}).get("chat")]
+            else:
+                about = [await self.group.model(model)]
         except GroupQwenError as error:
             if error.status == InvalidRequest.status or error.status == 404:
                 raise
-            context = None
-        if not isinstance(context, int):
-            return behaviour.segment_chars
-        fits = (context - _PROMPT_TOKENS) // _TOKENS_PER_CHAR
-        return max(_LEAST_CHARS, min(behaviour.segment_chars, fits))
+            return None
+        return min((one["context"] for one in about if isinstance(one.get("context"), int)), default=None)
 
     @property
     def _behaviour(self) -> TranslationUserConfig:

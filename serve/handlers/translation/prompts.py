@@ -28,7 +28,7 @@ class Task:
     Attributes:
         text: with marks for what is kept.
         marks: those.
-        context: what stands before it, already said or not to be translated.
+        before, after: what stands around it, for the model to know and not to translate.
         terms, examples: those that bear on this piece.
         wrong: what was wrong with the answer before, in words; none at the first time.
         room: how many times as much as is usual the answer may take.
@@ -38,7 +38,8 @@ class Task:
     source: Language
     target: Language
     marks: tuple[str, ...] = ()
-    context: str = ""
+    before: str = ""
+    after: str = ""
     terms: tuple[Pair, ...] = ()
     examples: tuple[Pair, ...] = ()
     domains: str | None = None
@@ -68,6 +69,11 @@ def request(family: Family, model: str, task: Task) -> Json:
     }
 
 
+def prompt_text(task: Task) -> str:
+    """Everything that a model is told and asked, in whichever form its family wants it."""
+    return "\n".join(message["content"] for message in _messages(task, examples_as_turns=False))
+
+
 def token_limit(task: Task) -> int:
     """Tokens that a translation may take: scripts that a tokenizer hardly knows take three for a letter, and what a
     letter of Chinese says takes most scripts several letters."""
@@ -92,8 +98,10 @@ def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
         lines.append(f"Use these words: {pairs}.")
     if task.wrong:
         lines.append("An earlier translation was wrong: " + " ".join(task.wrong))
-    if task.context:
-        lines.append(f'Before it stands, not to be translated: "{task.context}"')
+    if task.before:
+        lines.append(f'Before it stands, not to be translated: "{task.before}"')
+    if task.after:
+        lines.append(f'After it stands, not to be translated: "{task.after}"')
     if task.examples and not examples_as_turns:
         shown = "\n".join(f"{pair.source} => {pair.target}" for pair in task.examples)
         lines.append(f"Earlier translations of like sentences:\n{shown}")

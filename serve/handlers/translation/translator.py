@@ -7,16 +7,15 @@ import asyncio
 import re
 from dataclasses import dataclass, replace
 
-from serve.errors import UpstreamFailed
+from serve.errors import GroupQwenError, UpstreamFailed
 from serve.handlers.translation import prompts
-from serve.handlers.translation.checks import Fault, Terms, faults
+from serve.handlers.translation.checks import Fault, faults
 from serve.handlers.translation.inline import Syntax, kept, pieces, written
 from serve.handlers.translation.languages import Language
 from serve.handlers.translation.masks import Masked, masked
-from serve.handlers.translation.memory import Memory
+from serve.handlers.translation.plan import Plan
 from serve.handlers.translation.prompts import Task
 from serve.protocol.events import Usage
-from serve.settings.translation import Family, TranslationUserConfig
 from serve.tasks.client import GroupClient
 
 #: What models put around a translation although they are asked not to.
@@ -35,23 +34,6 @@ _QUOTES = {'"': '"', "“": "”", "«": "»", "「": "」", "„": "“", "'": 
 
 
 NO_TOKENS = Usage(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What holds for every piece of one request.
-
-    Attributes:
-        model: who translates: an id, ``id:adapter`` or ``auto``.
-    """
-
-    target: Language
-    model: str
-    family: Family
-    terms: Terms
-    memory: Memory
-    domains: str | None
-    behaviour: TranslationUserConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +86,8 @@ class _Try:
 
 _NOT_WHOLE = 1_000_000
 _GRAVITY = {"placeholder": 100, "untranslated": 50, "length": 20, "term": 5, "number": 3}
+#: What a model does wrong that translates its neighbours, too.
+_BESIDE = frozenset({"placeholder", "untranslated", "length"})
 
 
 class Translator:
@@ -112,29 +96,34 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
-        self._asked: dict[tuple[str, Syntax, str, str], asyncio.Task[Done]] = {}
+        self._asked: dict[tuple[str, Syntax, str, str, str], asyncio.Task[Done]] = {}
 
-    async def piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
+    @property
+    def strict(self) -> bool:
+        """Whether a piece that the model cannot be asked for fails the request."""
+        return self._plan.strict
+
+    async def piece(self, text: str, syntax: Syntax, source: Language, before: str = "", after: str = "") -> Done:
         """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
         by the first answer, at no cost: tables and catalogues repeat themselves.
 
         Raises:
             GroupQwenError: the model cannot be asked.
         """
-        key = (text, syntax, source.code, context)
+        key = (text, syntax, source.code, before, after)
         if (same := self._asked.get(key)) is not None:
             return replace(await same, usage=NO_TOKENS)
-        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, context))
+        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
         return await self._asked[key]
 
-    async def _new_piece(self, text: str, syntax: Syntax, source: Language, context: str) -> Done:
+    async def _new_piece(self, text: str, syntax: Syntax, source: Language, before: str, after: str) -> Done:
         known = self._known(text, syntax)
         if known is not None:
             return Done(known)
         whole = masked(text, syntax)
         if not whole.text:
             return Done(text)
-        best, usage = await self._best(whole, source, context)
+        best, usage = await self._best(whole, source, before, after)
         if not best.lost:
             # The source says more than an answer that is no translation of it.
             answer = whole.text if best.useless else best.answer
@@ -152,29 +141,19 @@ class Translator:
             return None
         return "".join(part.text if part.kept else written(part.text, syntax) for part in parts)
 
-    async def _best(self, whole: Masked, source: Language, context: str) -> tuple[_Try, Usage]:
+    async def _best(self, whole: Masked, source: Language, before: str = "", after: str = "") -> tuple[_Try, Usage]:
         """The best of as many answers as are asked for, and what all of them took."""
         plan = self._plan
-        terms, examples = await asyncio.to_thread(
-            lambda: (
-                plan.terms.within(whole.text),
-                plan.memory.nearest(whole.text, plan.behaviour.memory_examples),
-            )
-        )
-        task = Task(
-            text=whole.text,
-            source=source,
-            target=plan.target,
-            marks=tuple(whole.marks),
-            context=context,
-            terms=tuple(terms),
-            examples=tuple(examples),
-            domains=plan.domains,
-        )
+        task = await asyncio.to_thread(self._told, whole, source, before, after)
         best: _Try | None = None
         usage, wrong = NO_TOKENS, tuple[str, ...]()
         for _ in range(1 + plan.behaviour.retries):
-            one = await self._ask(whole, replace(task, wrong=wrong))
+            try:
+                one = await self._ask(whole, replace(task, wrong=wrong))
+            except GroupQwenError:
+                if best is None:
+                    raise
+                break  # An answer with faults is more than none.
             usage = _sum(usage, one.usage)
             if best is None or one.weight < best.weight:
                 best = one
@@ -182,9 +161,18 @@ class Translator:
                 break
             if one.cut:
                 task = replace(task, room=2 * task.room)
+            if any(fault.type in _BESIDE for fault in one.faults):
+                task = replace(task, before="", after="")
             wrong = tuple(dict.fromkeys(_in_words(fault, whole) for fault in best.faults))
         assert best is not None, "it is asked for at least once"
         return best, usage
+
+    def _told(self, whole: Masked, source: Language, before: str, after: str) -> Task:
+        """What is asked for a piece, with the nearest examples that fit. Takes time: for a thread."""
+        plan = self._plan
+        task = plan.task(whole, source, before, after)
+        nearest = plan.memory.nearest(whole.text, plan.behaviour.memory_examples)
+        return replace(task, examples=plan.window.examples(task, nearest))
 
     async def _ask(self, whole: Masked, task: Task) -> _Try:
         plan = self._plan
@@ -210,7 +198,7 @@ class Translator:
         for between in whole.between():
             bare = _LEADING.sub("", between).rstrip()
             part = Masked("", bare, "", (), whole.syntax)
-            best, took = await self._best(part, source, "")
+            best, took = await self._best(part, source)
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
             if best.lost:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from serve.handlers.vision.places import Place
+from serve.handlers.vision.resize import Size
 
 #: Told apart by people who do not see all colours (Okabe and Ito's set, without black).
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -16,12 +17,37 @@ _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MAX_SIDE = 2048
 
 
-def annotated(picture: Image.Image, places: Sequence[Place]) -> str:
-    """``picture`` with ``places`` on it, each with its number from 0, as a PNG in a data URL. Takes time: for a
+def sheet_of(picture: Image.Image) -> bytes:
+    """What places can be drawn onto later: ``picture`` as a PNG, made smaller where it is large. Takes time: for a
     thread."""
-    shrink = min(1.0, _MAX_SIDE / max(picture.size))
-    size = tuple(max(1, round(side * shrink)) for side in picture.size)
-    drawn = picture.resize((size[0], size[1])) if shrink < 1 else picture.copy()
+    shrink = _shrink(picture.size)
+    size = [max(1, round(side * shrink)) for side in picture.size]
+    file = io.BytesIO()
+    (picture.resize((size[0], size[1])) if shrink < 1 else picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def annotated(sheet: bytes, original: Size, places: Sequence[Place]) -> str:
+    """A sheet with ``places`` on it, each with its number from 0, as a PNG in a data URL. Takes time: for a thread.
+
+    Args:
+        original: the size of the picture that the sheet was made of.
+    """
+    shrink = _shrink(original)
+    with Image.open(io.BytesIO(sheet)) as drawn:
+        drawn.load()
+        _draw(drawn, shrink, places)
+        file = io.BytesIO()
+        drawn.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _shrink(size: Size) -> float:
+    return min(1.0, _MAX_SIDE / max(size))
+
+
+def _draw(drawn: Image.Image, shrink: float, places: Sequence[Place]) -> None:
+    size = drawn.size
     pen = ImageDraw.Draw(drawn)
     line = max(2, max(size) // 400)
     font = ImageFont.load_default(size=max(10, max(size) // 60))
@@ -36,6 +62,3 @@ def annotated(picture: Image.Image, places: Sequence[Place]) -> str:
         corner = (at[0] + line, at[1] + line)
         pen.rectangle(pen.textbbox(corner, str(number), font=font), fill=colour)
         pen.text(corner, str(number), fill="white", font=font)
-    file = io.BytesIO()
-    drawn.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 #: A comma before a closing bracket, but for those within strings, which the first branch takes.
@@ -19,6 +20,15 @@ _MAX_DEPTH = 64
 
 #: Entries of one answer that are read; a model that repeats itself says no more with further ones.
 MAX_ITEMS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object in what a model says, and where: the first character of it, and the one behind it."""
+
+    item: dict[str, Any]
+    start: int
+    end: int
 
 
 def json_of(text: str) -> Any:  # noqa: ANN401 - whatever the model wrote
@@ -36,29 +46,31 @@ def json_of(text: str) -> Any:  # noqa: ANN401 - whatever the model wrote
     return found
 
 
-def items_of(text: str) -> list[dict[str, Any]]:
+def entries_of(text: str) -> list[Entry]:
     """Every object in ``text`` that is an entry of a list, or stands alone; at most ``MAX_ITEMS``.
 
-    An object that holds a list of objects is taken for its wrapping. Of a list that breaks off, the entries that are
-    whole are taken.
+    An object that holds a list of objects, or an empty one, is taken for its wrapping. Of a list that breaks off, the
+    entries that are whole are taken.
     """
     text = _without_last_commas(text)
-    found: list[dict[str, Any]] = []
+    found: list[Entry] = []
     at = 0
     for start in _starts(text, "{"):
         if start < at:
             continue
-        entry, end = _decoded(text, start)
-        if isinstance(entry, dict):  # Else it is a wrapping that broke off, or no JSON: look inside.
-            found += _unwrapped(entry)
+        item, end = _decoded(text, start)
+        # Else it is a wrapping, whole or broken off, or no JSON: look inside.
+        if isinstance(item, dict) and not _wraps(item):
+            found.append(Entry(item, start, end))
             at = end
         if len(found) >= MAX_ITEMS:
             break
-    return found[:MAX_ITEMS]
+    return found
 
 
 def _without_last_commas(text: str) -> str:
-    return _LAST_COMMA.sub(lambda match: match[1] or "", text)
+    """``text`` with spaces for such commas: everything stays in its place."""
+    return _LAST_COMMA.sub(lambda match: match[1] or " ", text)
 
 
 def _starts(text: str, marks: str) -> list[int]:
@@ -92,8 +104,5 @@ def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever the mo
     return value
 
 
-def _unwrapped(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    for value in entry.values():
-        if isinstance(value, list) and (not value or all(isinstance(one, dict) for one in value)):
-            return [one for one in value if isinstance(one, dict)]
-    return [entry]
+def _wraps(item: dict[str, Any]) -> bool:
+    return any(isinstance(value, list) and all(isinstance(one, dict) for one in value) for value in item.values())

@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from PIL import Image
 from starlette.types import Scope, Send
 
 from serve.errors import InvalidRequest, Unavailable
-from serve.handlers.vision.annotate import annotated
-from serve.handlers.vision.answers import items_of, json_of
+from serve.handlers.vision.annotate import annotated, sheet_of
+from serve.handlers.vision.answers import entries_of, json_of
+from serve.handlers.vision.confidence import Tokens
 from serve.handlers.vision.places import Place, places_in
 from serve.handlers.vision.prompts import EACH, format_for, prompt_for
 from serve.handlers.vision.requests import Asked, check_count, read_request
 from serve.handlers.vision.resize import View, prepare, view_of
-from serve.pictures.sources import DECODED_AT_ONCE, Found, Pictures, data_url
+from serve.pictures.room import PictureRoom
+from serve.pictures.sources import Found, Pages, Pictures, data_url
 from serve.protocol.http import send_json
 from serve.protocol.requests import AUTO, split_model
 from serve.protocol.vision import AnalyzeRequest
@@ -40,12 +41,13 @@ class Seer:
 
     Attributes:
         name: what it is asked by. grid: how it sees pictures; none where that is not known.
-        bound: whether its answers can be bound to a form.
+        bound: whether its answers can be bound to a form. sure: whether it says how likely its tokens are.
     """
 
     name: str
     grid: PictureGrid | None
     bound: bool
+    sure: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +57,14 @@ class Seen:
     Attributes:
         source: which of the request's sources it is from. page: of a PDF.
         view: how the model sees it. url: what the model gets.
-        picture: as it came, where it is to be drawn on.
+        sheet: the file that is to be drawn on, where that is wanted.
     """
 
     source: int
     page: int | None
     view: View
     url: str
-    picture: Image.Image | None
+    sheet: bytes | None
 
     def body(self, index: int) -> Json:
         """What the answer says of it."""
@@ -74,9 +76,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, and the chat completion that it is from."""
+    """What the model said, and the chat completion that it is from.
+
+    Attributes:
+        tokens: that it was written in.
+    """
 
     text: str
+    tokens: Tokens
     cut_off: bool
     whole: Json
 
@@ -86,7 +93,7 @@ class VisionHandler(TaskHandler):
 
     def __init__(self, settings: TaskSettings, group: GroupClient, behaviour: Settings) -> None:
         super().__init__(settings, group, behaviour)
-        self._turns = asyncio.Semaphore(DECODED_AT_ONCE)
+        self._room = PictureRoom()
 
     def routes(self) -> Sequence[TaskRoute]:
         """What clients ask at the gateway's same address."""
@@ -130,7 +137,7 @@ class VisionHandler(TaskHandler):
                 " under grids.",
                 param="model",
             )
-        return Seer(name, grid, bool(can.get("structured_output")))
+        return Seer(name, grid, bool(can.get("structured_output")), bool(can.get("logprobs")))
 
     async def _first(self) -> Json:
         models = [one for one in await self.group.models() if (one.get("capabilities") or {}).get("vision")]
@@ -140,12 +147,10 @@ class VisionHandler(TaskHandler):
 
     async def _see(self, asked: Asked, seer: Seer, behaviour: VisionUserConfig) -> list[Seen]:
         """The request's pictures, prepared for the model."""
-        reader = Pictures(behaviour.pictures, self._turns)
-        pages, most, draws = asked.request.pages, behaviour.images, asked.request.annotate
-        found = await reader.read_pages(
-            asked.sources, asked.params, pages, most, lambda one: _seen(one, seer.grid, draws)
-        )
-        check_count(len(found), most)
+        reader = Pictures(behaviour.pictures, self._room)
+        pages, draws = Pages(asked.request.pages, behaviour.images), asked.request.annotate
+        found = await reader.read_each(asked.sources, asked.params, lambda one: _seen(one, seer.grid, draws), pages)
+        check_count(len(found), behaviour.images)
         return found
 
     async def _ask(
@@ -168,10 +173,13 @@ class VisionHandler(TaskHandler):
             body["temperature"] = 0
         if seer.bound and (form := format_for(request, seer.grid)):
             body["response_format"] = form
+        if seer.sure and seer.grid and request.task in EACH:
+            body["logprobs"] = True
         async with turns:
             whole = await self.group.chat(body, seconds=behaviour.timeout)
         choice = whole["choices"][0]
-        return Answer(choice["message"]["content"] or "", choice["finish_reason"] == "length", whole)
+        text = choice["message"]["content"] or ""
+        return Answer(text, Tokens(text, choice.get("logprobs")), choice["finish_reason"] == "length", whole)
 
 
 async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
@@ -187,7 +195,7 @@ async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
 def _seen(found: Found, grid: PictureGrid | None, draws: bool) -> Seen:
     view = view_of(*found.picture.size, grid)
     url = data_url(prepare(found.picture, view))
-    return Seen(found.source, found.page, view, url, found.picture if draws else None)
+    return Seen(found.source, found.page, view, url, sheet_of(found.picture) if draws else None)
 
 
 def _body(request: AnalyzeRequest, seer: Seer, pictures: Sequence[Seen], answers: Sequence[Answer]) -> Json:
@@ -215,10 +223,12 @@ def _places(request: AnalyzeRequest, grid: PictureGrid, pictures: Sequence[Seen]
     bodies: list[Json] = []
     drawn: list[str] = []
     for index, (one, answer) in enumerate(zip(pictures, answers, strict=True)):
-        places = places_in(items_of(answer.text), one.view, grid)
+        places = places_in(
+            [(entry.item, answer.tokens.confidence(entry)) for entry in entries_of(answer.text)], one.view, grid
+        )
         bodies += [_place_body(index, place, request) for place in places]
-        if one.picture is not None:
-            drawn.append(annotated(one.picture, places))
+        if one.sheet is not None:
+            drawn.append(annotated(one.sheet, one.view.original, places))
     name = "lines" if request.task == "ocr" else "points" if request.mark == "points" else "objects"
     read = {"text": "\n".join(body["text"] for body in bodies)} if request.task == "ocr" and bodies else {}
     return {**read, name: bodies, **({"annotated": drawn} if request.annotate else {})}

@@ -23,6 +23,8 @@ _NEAR = 0.005
 _DIGITS = 3
 
 Numbers = tuple[float, ...]
+#: An entry of a model's answer, and how sure it was of it by its tokens.
+Item = tuple[dict[str, Any], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Place:
         label: what is there, in the model's words.
         at: left, top, right, bottom of a box, or x and y of a point, in the caller's pixels.
         raw: the same numbers as the model wrote them.
-        confidence: 0 to 1, where the model says it.
+        confidence: 0 to 1, as the model says it, else as its tokens tell; none where neither does.
     """
 
     label: str
@@ -55,17 +57,17 @@ class Place:
         return _rounded(((left + right) / 2, (top + bottom) / 2))
 
 
-def places_in(items: Iterable[dict[str, Any]], view: View, grid: PictureGrid) -> list[Place]:
+def places_in(items: Iterable[Item], view: View, grid: PictureGrid) -> list[Place]:
     """The places that a model's entries name, in its order: within the picture, none empty, none twice."""
     kept: list[Place] = []
-    for item in items:
-        place = _place(item, view, grid)
+    for item, sure in items:
+        place = _place(item, sure, view, grid)
         if place is not None and not any(_same(place, other, view) for other in kept):
             kept.append(place)
     return kept
 
 
-def _place(item: dict[str, Any], view: View, grid: PictureGrid) -> Place | None:
+def _place(item: dict[str, Any], sure: float | None, view: View, grid: PictureGrid) -> Place | None:
     raw = next((numbers for name in _BOXES if (numbers := _numbers(item.get(name), 4))), None)
     raw = raw or next((numbers for name in _POINTS if (numbers := _numbers(item.get(name), 2))), None)
     if raw is None:
@@ -77,7 +79,8 @@ def _place(item: dict[str, Any], view: View, grid: PictureGrid) -> Place | None:
     if clamped is None:
         return None
     label = next((str(item[name]) for name in _LABELS if isinstance(item.get(name), str)), "")
-    return Place(label, clamped, raw, _confidence(item))
+    stated = _confidence(item)
+    return Place(label, clamped, raw, sure if stated is None else stated)
 
 
 def _seen(x: float, y: float, view: View, grid: PictureGrid) -> tuple[float, float]:

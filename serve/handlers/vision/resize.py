@@ -72,8 +72,10 @@ def view_of(width: int, height: int, grid: PictureGrid | None) -> View:
 
 def prepare(picture: Image.Image, view: View) -> Image.Image:
     """``picture`` as the model gets it. Takes time: for a thread."""
-    if view.padded != view.original:
-        wider = Image.new("RGB", view.padded, "white")
-        wider.paste(picture)
-        picture = wider
-    return picture if view.seen == picture.size else picture.resize(view.seen, Image.Resampling.BICUBIC)
+    if view.padded == view.original:
+        return picture if view.seen == picture.size else picture.resize(view.seen, Image.Resampling.BICUBIC)
+    # Scaled first: a picture of one pixel by a million would fill the memory if it were padded as it is.
+    wide, high = (max(1, round(side)) for side in view.to_seen(*view.original))
+    sheet = Image.new("RGB", view.seen, "white")
+    sheet.paste(picture.resize((wide, high), Image.Resampling.BICUBIC))
+    return sheet

@@ -180,8 +180,8 @@ class VllmHandler(Handler):
         """The request's pictures as data URLs that are safe to decode."""
         parts = image_parts(request.messages)
         check_count(parts, self._engine_settings.images)
-        pictures = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
-        return await asyncio.to_thread(lambda: [data_url(picture) for picture in pictures])
+        urls, params = [url for url, _ in parts], [param for _, param in parts]
+        return await self._pictures.read_each(urls, params, lambda found: data_url(found.picture))
 
     def _running(self) -> Library:
         if self._library is None:

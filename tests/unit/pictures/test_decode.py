@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
@@ -144,34 +143,3 @@ def test_any_damage_is_a_bad_picture_or_a_picture(kind: str, data: st.DataObject
     except BadPicture:
         return
     assert found.mode == "RGB" and found.width * found.height <= LIMITS.pixels
-
-
-def test_pages_of_a_pdf_are_drawn_upright_and_numbered() -> None:
-    pytest.importorskip("pypdfium2")
-    from serve.pictures.pdf import pages_of
-
-    file = io.BytesIO()
-    plain("red", (72, 144)).save(file, "PDF", save_all=True, append_images=[plain("blue", (72, 144))], resolution=72)
-    both = pages_of(file.getvalue(), None, 2, LIMITS)
-    assert [number for number, _ in both] == [1, 2]
-    assert both[0][1].size == (144, 288)
-    [(number, second)] = pages_of(file.getvalue(), "2", 1, LIMITS)
-    assert number == 2 and second.getpixel((70, 100))[2] > 240  # type: ignore[index]
-    with pytest.raises(BadPicture, match="of 2 pages, and at most 1"):
-        pages_of(file.getvalue(), None, 1, LIMITS)
-    with pytest.raises(BadPicture, match="asks for 2-3"):
-        pages_of(file.getvalue(), "2-3", 4, LIMITS)
-    with pytest.raises(BadPicture, match="broken or locked"):
-        pages_of(b"%PDF-1.7 nothing", None, 4, LIMITS)
-
-
-def test_a_page_thinner_than_a_pixel_is_refused_before_it_is_drawn() -> None:
-    pypdfium2 = pytest.importorskip("pypdfium2")
-    from serve.pictures.pdf import pages_of
-
-    document = pypdfium2.PdfDocument.new()
-    document.new_page(100_000_000, 0.001)
-    file = io.BytesIO()
-    document.save(file)
-    with pytest.raises(BadPicture, match="of a shape"):
-        pages_of(file.getvalue(), None, 4, LIMITS)

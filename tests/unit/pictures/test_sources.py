@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
 
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, TooManyPictures
 from serve.pictures.parts import check_count, image_parts
-from serve.pictures.sources import Pictures, data_url
+from serve.pictures.room import PictureRoom
+from serve.pictures.sources import Found, Pages, Pictures, data_url
 from serve.protocol.requests import ChatRequest
 from serve.settings.pictures import PictureLimits
 from tests.pictures import file_of, plain, url_of
@@ -20,13 +22,15 @@ RED = file_of(plain("red"))
 async def test_data_urls_and_files_are_read_in_order() -> None:
     blue, other = file_of(plain("blue"), "jpeg"), url_of(RED, "application/octet-stream")
     sources: list[str | bytes] = [url_of(RED), blue, other]
-    found = await Pictures(LIMITS).read(sources, ["a", "b", "c"])
-    assert [one.getpixel((0, 0)) for one in found] == [(255, 0, 0), (0, 0, 254), (255, 0, 0)]
+    with await Pictures(LIMITS).read(sources, ["a", "b", "c"]) as held:
+        colours = [one.getpixel((0, 0)) for one in held.pictures]
+    assert colours == [(255, 0, 0), (0, 0, 254), (255, 0, 0)]
 
 
 async def test_white_space_in_base64_is_nothing() -> None:
     text = base64.encodebytes(RED).decode()
-    assert len(await Pictures(LIMITS).read([f"data:image/png;base64,{text}"], ["a"])) == 1
+    held = await Pictures(LIMITS).read([f"data:image/png;base64,{text}"], ["a"])
+    assert len(held.pictures) == 1
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ async def test_a_bad_picture_is_named_by_its_place_and_why(source: str, why: str
 
 async def test_a_picture_goes_through_its_data_url_unchanged() -> None:
     picture = plain("#123456", (31, 17))
-    [again] = await Pictures(LIMITS).read([data_url(picture)], ["a"])
+    [again] = (await Pictures(LIMITS).read([data_url(picture)], ["a"])).pictures
     assert again.tobytes() == picture.tobytes()
 
 
@@ -74,3 +78,56 @@ def test_the_pictures_of_a_chat_are_found_with_their_places() -> None:
     assert raised.value.param == "messages[2].content[0]"
     with pytest.raises(InvalidRequest, match="cannot see images"):
         check_count(found, 0)
+
+
+async def test_pictures_that_are_kept_otherwise_leave_no_pixels_behind() -> None:
+    room = PictureRoom()
+    used: list[int] = []
+
+    def keep(found: Found) -> tuple[int, tuple[int, int]]:
+        used.append(room.used)
+        return found.source, found.picture.size
+
+    sources: list[str | bytes] = [RED, url_of(file_of(plain("blue", (10, 20))))]
+    assert await Pictures(LIMITS, room).read_each(sources, ["a", "b"], keep) == [(0, (64, 48)), (1, (10, 20))]
+    assert all(used) and room.used == 0
+
+
+async def test_pictures_of_one_request_are_held_until_they_were_worked_with() -> None:
+    room = PictureRoom()
+    with await Pictures(LIMITS, room).read([RED, RED], ["a", "b"]):
+        assert room.used == 2 * 64 * 48
+    assert room.used == 0
+    with pytest.raises(InvalidRequest):
+        await Pictures(LIMITS, room).read([RED, RED[:60]], ["a", "b"])
+    assert room.used == 0
+
+
+async def test_many_requests_at_once_stay_within_the_room() -> None:
+    room = PictureRoom()
+    limits = PictureLimits(pixels_at_once=2 * 64 * 48)
+    most = 0
+
+    def keep(found: Found) -> None:
+        nonlocal most
+        most = max(most, room.used)
+
+    reader = Pictures(limits, room)
+    await asyncio.gather(*(reader.read_each([RED], ["a"], keep) for _ in range(20)))
+    assert 0 < most <= limits.pixels_at_once and room.used == 0
+
+
+async def test_a_request_that_finds_no_room_in_time_is_told_when_to_come_again() -> None:
+    room = PictureRoom()
+    reader = Pictures(PictureLimits(pixels_at_once=5000, wait_seconds=0.05), room)
+    with await reader.read([RED], ["a"]):
+        with pytest.raises(TooManyPictures) as refused:
+            await reader.read([RED], ["a"])
+        assert (refused.value.status, refused.value.retry_after) == (503, 5)
+    with await reader.read([RED], ["a"]) as held:
+        assert len(held.pictures) == 1
+
+
+async def test_a_file_that_is_too_large_is_refused_whatever_it_is() -> None:
+    with pytest.raises(InvalidRequest, match="more than 50000 bytes"):
+        await Pictures(LIMITS).read_each([b"%PDF-" + bytes(50_000)], ["a"], lambda found: found, Pages(None, 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from serve.errors import Unavailable
-from serve.protocol.events import Delta, Usage
+from serve.protocol.events import Delta, TokenLogprob, Usage
 from serve.protocol.requests import ChatRequest, JsonSchemaFormat
 from serve.settings.pictures import PictureGrid
 from tests.pictures import file_of, plain, url_of
@@ -276,3 +277,21 @@ async def test_a_group_without_the_task_says_how_to_add_it(tmp_path: Path) -> No
     async with task_group(tmp_path, "translation", seer("x")) as group:
         error = await analyzed(group, 404)
     assert error["code"] == "task_not_deployed" and "vision" in error["message"]
+
+
+async def test_confidence_is_worked_out_where_the_model_tells_its_tokens(tmp_path: Path) -> None:
+    text = '{"objects":[{"bbox_2d":[0,0,500,500],"label":"it"}]}'
+    tokens = tuple(TokenLogprob(char, math.log(0.5), char.encode()) for char in text)
+    model = Scripted(
+        [Delta(0, text=text, logprobs=tokens), Delta(0, finish_reason="stop"), Usage(1, 1)],
+        id="seer",
+        vision=True,
+        pictures=GRID,
+        structured_output=True,
+        logprobs=True,
+    )
+    async with task_group(tmp_path, "vision", model) as group:
+        found = await analyzed(group, task="locate", query="x")
+        await analyzed(group, query="x")
+    assert found["objects"][0]["confidence"] == 0.5
+    assert [request.logprobs for request in (asked(model, 0), asked(model, 1))] == [True, False]

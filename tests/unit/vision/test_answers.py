@@ -7,17 +7,28 @@ cookbooks/2d_grounding, spatial_understanding, computer_use); none was recorded 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.handlers.vision.answers import MAX_ITEMS, items_of, json_of
+from serve.handlers.vision.answers import MAX_ITEMS, entries_of, json_of
 
 CAT = {"bbox_2d": [10, 20, 30, 40], "label": "cat"}
 DOG = {"bbox_2d": [50, 60, 70, 80], "label": "dog"}
 LIST = json.dumps([CAT, DOG])
+
+
+def items_of(text: str) -> list[dict[str, Any]]:
+    """The objects that are read, each of which stands where it is said to."""
+    found = entries_of(text)
+    for entry, later in pairwise(found):
+        assert entry.end <= later.start
+    assert all(text[entry.start] == "{" and text[entry.end - 1] == "}" for entry in found)
+    return [entry.item for entry in found]
 
 
 @pytest.mark.parametrize(

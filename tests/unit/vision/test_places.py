@@ -19,7 +19,7 @@ SCREEN = (1920, 1080)
 
 
 def found(item: dict[str, Any], grid: PictureGrid = THOUSANDTHS, size: tuple[int, int] = SCREEN) -> list[Place]:
-    return places_in([item], view_of(*size, grid), grid)
+    return places_in([(item, None)], view_of(*size, grid), grid)
 
 
 def test_thousandths_are_of_width_and_height() -> None:
@@ -37,8 +37,8 @@ def test_pixels_are_of_what_the_model_sees() -> None:
 
 def test_a_place_in_the_padding_is_none_of_the_callers() -> None:
     view = View((10, 1000), (20, 1000), (32, 1600))
-    assert places_in([{"bbox_2d": [600, 0, 900, 500]}], view, THOUSANDTHS) == []
-    [place] = places_in([{"bbox_2d": [0, 0, 1000, 1000]}], view, THOUSANDTHS)
+    assert places_in([({"bbox_2d": [600, 0, 900, 500]}, None)], view, THOUSANDTHS) == []
+    [place] = places_in([({"bbox_2d": [0, 0, 1000, 1000]}, None)], view, THOUSANDTHS)
     assert place.at == (0, 0, 10, 1000)
 
 
@@ -86,6 +86,13 @@ def test_confidence_is_what_the_model_says_of_it(said: object, known: float | No
     assert place.confidence == known
 
 
+def test_confidence_is_what_the_tokens_tell_where_the_model_says_none() -> None:
+    view = view_of(*SCREEN, THOUSANDTHS)
+    items: list[dict[str, Any]] = [{"bbox_2d": [0, 0, 10, 10], "label": "a"}, {"bbox_2d": [0, 0, 9, 9], "score": 0.5}]
+    kept = places_in([(item, 0.75) for item in items], view, THOUSANDTHS)
+    assert [place.confidence for place in kept] == [0.75, 0.5]
+
+
 def test_the_same_twice_is_one_and_the_order_stays() -> None:
     items = [
         {"bbox_2d": [0, 0, 100, 100], "label": "Cat"},
@@ -95,12 +102,12 @@ def test_the_same_twice_is_one_and_the_order_stays() -> None:
         {"point_2d": [50, 50], "label": "cat"},
         {"point_2d": [52, 51], "label": "cat"},
     ]
-    kept = places_in(items, view_of(*SCREEN, THOUSANDTHS), THOUSANDTHS)
+    kept = places_in([(item, None) for item in items], view_of(*SCREEN, THOUSANDTHS), THOUSANDTHS)
     assert [(place.label, place.raw[0]) for place in kept] == [("Cat", 0), ("cat", 500), ("dog", 0), ("cat", 50)]
 
 
 @given(st.lists(st.fixed_dictionaries({"bbox_2d": st.lists(st.integers(-2000, 3000), min_size=4, max_size=4)})))
 def test_every_box_is_within_the_picture_and_has_an_area(items: list[dict[str, Any]]) -> None:
-    for place in places_in(items, view_of(*SCREEN, THOUSANDTHS), THOUSANDTHS):
+    for place in places_in([(item, None) for item in items], view_of(*SCREEN, THOUSANDTHS), THOUSANDTHS):
         left, top, right, bottom = place.at
         assert 0 <= left < right <= 1920 and 0 <= top < bottom <= 1080

@@ -62,7 +62,7 @@ def test_any_box_goes_to_the_model_and_back_within_one_of_its_pixels(
     if grid.coordinates == "thousandths":
         corners = [(x * 1000 / view.seen[0], y * 1000 / view.seen[1]) for x, y in corners]
     raw = [round(number) for corner in corners for number in corner]
-    found = places_in([{"bbox_2d": raw, "label": "it"}], view, grid)
+    found = places_in([({"bbox_2d": raw, "label": "it"}, None)], view, grid)
     assume(raw[0] < raw[2] and raw[1] < raw[3] and found)  # else it is smaller than the model can say
     # One whole number of the model's: a pixel as it sees the picture, or a thousandth of the side.
     step = [1, 1] if grid.coordinates == "pixels" else [max(1.0, side / 1000) for side in view.seen]

@@ -1,0 +1,136 @@
+"""Pieces that the model cannot be asked for: what stays, what is reported, and when the request fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.errors import Forbidden, UpstreamFailed
+from serve.protocol.requests import ChatRequest
+from tests.unit.protocol.events import ends_well, frames
+from tests.unit.tasks.group import TaskGroup, task_group
+from tests.unit.translation.asking import ASKED, ROUTE, translated
+from tests.unit.translation.models import Speaker
+
+BROKEN = UpstreamFailed("The model broke.")
+FILE = "# A title\n\nA line\ngoes on.\n\nThe bad <b>&lt;line&gt;</b> here.\n\nThe end.\n"
+
+
+def failing(request: ChatRequest, text: str) -> str:
+    """A model that breaks on some texts."""
+    if "bad" in text:
+        raise BROKEN
+    return text.upper()
+
+
+@pytest.fixture
+async def model() -> Speaker:
+    return Speaker(failing)
+
+
+@pytest.fixture
+async def group(tmp_path: Path, model: Speaker) -> AsyncIterator[TaskGroup]:
+    async with task_group(tmp_path, "translation", model, user_config={"parallel": 2}) as running:
+        yield running
+
+
+def failed(source: str, segment: int, line: int) -> dict[str, Any]:
+    """What the answer says of a piece that failed."""
+    place = {"segment": segment, "line": line}
+    return {"type": "failed", "source": source, **place, "reason": BROKEN.message, "code": "upstream_failed"}
+
+
+async def test_a_piece_that_fails_stays_as_it_is_and_is_reported_with_its_place(group: TaskGroup) -> None:
+    [one] = (await translated(group, FILE, format="markdown"))["translations"]
+    assert one["text"] == FILE.upper().replace(
+        "THE BAD <B>&LT;LINE&GT;</B> HERE.", "The bad <b>&lt;line&gt;</b> here."
+    )
+    [violation] = one["violations"]
+    assert violation == failed("The bad <b>&lt;line&gt;</b> here.", 2, 6)
+
+
+async def test_a_file_comes_back_with_what_was_translated_of_it(group: TaskGroup) -> None:
+    form = {"target_lang": "de", "source_lang": "en", "model": "m"}
+    files = {"file": ("a.txt", b"A good line.\nA bad line.\nThe end.\n", "text/plain")}
+    answer = await group.client.post(ROUTE, data=form, files=files)
+    assert (answer.status_code, answer.text) == (200, "A GOOD LINE.\nA bad line.\nTHE END.\n")
+    assert (answer.headers["x-groupqwen-failed"], answer.headers["x-groupqwen-violations"]) == ("1", "1")
+    strict = await group.client.post(ROUTE, data={**form, "strict": "true"}, files=files)
+    assert (strict.status_code, strict.json()["error"]["message"]) == (502, BROKEN.message)
+
+
+async def test_of_many_texts_only_the_one_that_fails_is_left(group: TaskGroup) -> None:
+    answer = await translated(group, ["A bad text.", "A good text.", "Another good text."])
+    assert [one["text"] for one in answer["translations"]] == ["A bad text.", "A GOOD TEXT.", "ANOTHER GOOD TEXT."]
+    assert [one["violations"] for one in answer["translations"]] == [[failed("A bad text.", 0, 1)], [], []]
+
+
+async def test_a_stream_goes_on_behind_a_piece_that_fails(group: TaskGroup) -> None:
+    body = {**ASKED, "text": ["A bad text.\nA good text."], "stream": True}
+    answer = await group.client.post(ROUTE, json=body)
+    chunks = frames(answer.content)
+    assert "".join(chunk.get("text", "") for chunk in chunks) == "A bad text.\nA GOOD TEXT."
+    [outcome] = [chunk for chunk in chunks if chunk.get("finish_reason") == "stop"]
+    assert outcome["violations"] == [failed("A bad text.", 0, 1)] and ends_well(answer.content)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_of_which_everything_fails_has_the_models_error(group: TaskGroup, stream: bool) -> None:
+    body = {**ASKED, "text": ["A bad text.", "Another bad text."], "stream": stream}
+    answer = await group.client.post(ROUTE, json=body)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (502, BROKEN.message)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_strict_request_fails_with_its_first_piece(group: TaskGroup, stream: bool) -> None:
+    body = {**ASKED, "text": ["A bad text.", "A good text."], "strict": True, "stream": stream}
+    answer = await group.client.post(ROUTE, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
+
+
+async def test_a_chat_completion_fails_with_a_piece_because_it_cannot_say_so(group: TaskGroup) -> None:
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "A bad text.\nA good text."}],
+        "translation_options": {"source_lang": "en", "target_lang": "de"},
+    }
+    answer = await group.client.post("/v1/chat/completions", json=body)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (502, BROKEN.message)
+
+
+async def test_a_model_that_is_lost_is_not_asked_for_the_rest(group: TaskGroup, model: Speaker) -> None:
+    texts = ["A good text.", *(f"A bad text number {n}." for n in range(30)), "Another good text."]
+    answer = await translated(group, texts)
+    assert [one["text"] for one in answer["translations"]] == ["A GOOD TEXT.", *texts[1:]]
+    # Four in a row are enough, and the second of two at once may be under way by then.
+    assert len(model.prompts) <= 6
+    assert [len(one["violations"]) for one in answer["translations"]] == [0, *[1] * 31]
+
+
+async def test_what_no_other_piece_would_be_answered_better_is_asked_once(group: TaskGroup, model: Speaker) -> None:
+    def refusing(request: ChatRequest, text: str) -> str:
+        raise Forbidden("Not for you.")
+
+    model.rule = refusing
+    answer = await group.client.post(ROUTE, json={**ASKED, "text": [f"Text number {n}." for n in range(20)]})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (403, "Not for you.")
+    assert len(model.prompts) <= 2
+
+
+async def test_what_stands_there_often_fails_once(group: TaskGroup, model: Speaker) -> None:
+    answer = await translated(group, [*["A bad text."] * 12, "A good text."])
+    assert answer["translations"][-1]["text"] == "A GOOD TEXT." and len(model.prompts) == 2
+
+
+async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
+    def once(request: ChatRequest, text: str) -> str:
+        if len(model.prompts) > 1:
+            raise BROKEN
+        return "ES KOSTET VIEL."
+
+    model.rule = once
+    [one] = (await translated(group, "It costs 1,200 euros."))["translations"]
+    assert (one["text"], one["violations"]) == ("ES KOSTET VIEL.", [{"type": "number", "source": "1200"}])
