@@ -36,6 +36,9 @@ PLOTS = "plots"
 
 #: Exit code of a program that was hindered by what may pass: the same command again may do (``EX_TEMPFAIL``).
 TRY_AGAIN = 75
+#: Exit code of a run that has found no room beside serving and is to be started again when there is
+#: (``EX_UNAVAILABLE``).
+NO_ROOM = 69
 
 Json = dict[str, Any]
 

@@ -16,6 +16,7 @@ from serve.gateway.fine_tuning.programs import run_module
 from serve.store import FineTuningJob, JobEvent, Store
 from serve.store.records import Level, utc_now
 from train.jobs import (
+    NO_ROOM,
     RESULT,
     TRY_AGAIN,
     Event,
@@ -120,6 +121,9 @@ class Following:
             await self._publish(job, run, result)
         elif state == "paused" or (job.wanted == "pause" and (hindered or state != "failed")):
             await self._jobs.change(job, message("The job is paused; its last checkpoint is kept."), **_PAUSED)
+        elif look.exit_code == NO_ROOM:
+            # The run has said why. It keeps its place, and it was no failure.
+            await self._jobs.change(job, status="queued")
         elif look.status == "stopped":
             await self._finish(job, message("The job was stopped in Ray."), status="cancelled")
         elif hindered and job.restarts < MAX_RESTARTS:

@@ -19,10 +19,11 @@ from typing import ParamSpec, TypeVar
 from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
 from serve.gateway.fine_tuning.following import Following, message
-from serve.gateway.fine_tuning.room import bundles_of, has_room, needs_of
+from serve.gateway.fine_tuning.room import bundles_of, lacks_memory, needs_of
 from serve.gateway.fine_tuning.validation import AskCapacity, Validation
 from serve.gateway.keeper import Keeper
 from serve.gateway.members import Members
+from serve.room import has_room
 from serve.settings.gateway import FineTuning
 from serve.store import FineTuningJob, Store
 from serve.store.records import utc_now
@@ -66,6 +67,7 @@ class Runner:
     ) -> None:
         self.settings = settings
         self._store = store
+        self._members = members
         self._ask_capacity = ask_capacity
         self._made = ray_jobs
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
@@ -179,7 +181,11 @@ class Runner:
             await self._run(clear, RunFolder.of(job.run), whole=True)
             found = {"code": error.code, "message": error.message, "param": error.param}
             await self._store.jobs.change(
-                job, message(error.message, "error"), status="failed", error=found, finished_at=utc_now()
+                job,
+                message(error.message, "error"),
+                status="failed",
+                error=found,
+                finished_at=utc_now(),
             )
             return
         await self._store.jobs.change(
@@ -203,7 +209,11 @@ class Runner:
         first = queue[0]
         starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
         promised = [bundle for job in starting for bundle in bundles_of(job)]
-        if has_room(await self._ask_capacity(), promised, bundles_of(first)):
+        capacity = await self._ask_capacity()
+        lacks = lacks_memory(capacity, self._members.all(), first)
+        if not has_room(capacity, promised, bundles_of(first)):
+            lacks = f"Waiting for {needs_of(first)} to be free"
+        if lacks is None:
             attempt = first.attempt + 1
             told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
             await self._store.jobs.change(
@@ -211,8 +221,7 @@ class Runner:
             )
             self.wake()
         elif self._told.get(first.id) != first.queued_at:
-            waits = message(f"Waiting for {needs_of(first)} to be free")
-            if await self._store.jobs.change(first, waits) is not None:
+            if await self._store.jobs.change(first, message(lacks)) is not None:
                 self._told[first.id] = first.queued_at
 
 
