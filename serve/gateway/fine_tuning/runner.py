@@ -149,16 +149,17 @@ class Runner:
 
     async def _sweep(self, days: int) -> None:
         """Remove the folders of runs whose jobs ended longer ago; every gateway does, and it may come twice."""
+        jobs = self._store.jobs
         try:
-            runs = await self._store.jobs.runs_ended_before(utc_now() - timedelta(days=days))
+            for run in await jobs.runs_ended_before(utc_now() - timedelta(days=days)):
+                try:
+                    await self._run(clear, RunFolder.of(run), whole=True)
+                except StorageError as error:
+                    logger.warning("the folder of an old run could not be removed: %s", error)
+                else:
+                    await jobs.forget_copies(run)
         except GroupQwenError as error:
             logger.warning("old runs could not be looked for: %s", error)
-            return
-        for run in runs:
-            try:
-                await self._run(clear, RunFolder.of(run), whole=True)
-            except StorageError as error:
-                logger.warning("the folder of an old run could not be removed: %s", error)
 
     async def _step(self, job: FineTuningJob) -> None:
         """Bring one job forward by one step."""
@@ -186,6 +187,7 @@ class Runner:
                 status="failed",
                 error=found,
                 finished_at=utc_now(),
+                copied_bytes=0,
             )
             return
         await self._store.jobs.change(

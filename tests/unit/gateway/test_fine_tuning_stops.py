@@ -11,6 +11,7 @@ from serve.gateway.fine_tuning import following
 from serve.gateway.fine_tuning.programs import Ended
 from serve.store.records import utc_now
 from tests.unit.gateway.jobs import Bench
+from train.events import State
 from train.jobs import Look, RunFolder
 from train.run_folder import CONTROL
 
@@ -111,6 +112,34 @@ async def test_an_adapter_is_taken_back_whose_gateway_was_killed_before_it_could
     assert withdrawn == [job.adapter]
 
 
+async def test_a_job_that_failed_can_be_given_up_with_its_copies(one: Bench) -> None:
+    job = await one.ended(await one.running(), Look("failed", exit_code=2))
+    run = RunFolder.of(job.run)
+    run.write("files/training_file.jsonl", b"{}")
+    assert (job.status, job.copied_bytes > 0) == ("failed", True)
+    given_up = (await one.call("POST", f"/{job.id}/cancel")).json()
+    assert (given_up["status"], given_up["error"]) == ("cancelled", None)
+    await one.look()
+    job = await one.job(job.id)
+    assert (job.copied_bytes, job.wanted, run.names("files")) == (0, None, [])
+
+
+@pytest.mark.parametrize(
+    ("look", "states"), [(Look("succeeded", exit_code=0), ("succeeded",)), (Look("stopped"), ())]
+)
+async def test_copies_go_when_no_run_will_need_them(
+    one: Bench, published: list[tuple[str, ...]], look: Look, states: tuple[State, ...]
+) -> None:
+    job = await one.running()
+    run = RunFolder.of(job.run)
+    for path in ("files/training_file.jsonl", "data/train/0.parquet", "adapter/x"):
+        run.write(path, b"{}")
+    assert job.copied_bytes > 0
+    job = await one.ended(job, look, *states)
+    assert (job.copied_bytes, run.names("files"), run.names("data"), run.names("adapter")) == (0, [], [], ["x"])
+    assert len(published) == len(states)
+
+
 async def test_the_folder_of_a_run_stays_for_some_days(one: Bench) -> None:
     ages = {"young": 29, "old": 31}
     jobs = {}
@@ -121,4 +150,6 @@ async def test_the_folder_of_a_run_stays_for_some_days(one: Bench) -> None:
         RunFolder.of(job.run).write("files/x", b"x")
     one.group.runner._sweep_at = 0.0
     await one.look()
+    kept = {name: (await one.job(job.id)).copied_bytes > 0 for name, job in jobs.items()}
+    assert kept == {"young": True, "old": False, "unfinished": True}
     assert [name for name, job in jobs.items() if Path(job.run).exists()] == ["young", "unfinished"]
