@@ -56,16 +56,16 @@ def test_a_run_that_spares_serving_takes_no_room_that_is_not_there_and_goes_on_w
 
 
 def test_what_is_free_but_serving_lacks_is_left_alone(base: Path, chats: Path, runs: Path) -> None:
-    @serve.deployment(ray_actor_options={"num_cpus": 2})
     class Model:
         pass
 
+    deployment = serve.deployment(Model, ray_actor_options={"num_cpus": 2})
     sparing = Job(short(base, chats), folder(runs, "sparing"))
     try:
         with others_work(1):
             serve.start(proxy_location="Disabled")
             # It finds no two CPUs, of which one is free.
-            model = serve.RunTarget(Model.bind(), name="m", route_prefix=None)
+            model = serve.RunTarget(deployment.bind(), name="m", route_prefix=None)
             serve.run_many([model], wait_for_applications_running=False)
             with pytest.raises(NoRoom):
                 run(sparing, progress=False, spare_serving=True)

@@ -75,9 +75,10 @@ def test_what_is_no_finished_run_is_refused(
     finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finished.remove("adapter")
-    for command in (evaluate.main, lambda given: merge.main([*given, "--format", "safetensors", "--out", "x"])):
-        assert command([finished.address]) == 1
-        assert "is it the folder of a finished run?" in capsys.readouterr().err
+    merged = [finished.address, "--format", "safetensors", "--out", str(tmp_path / "merged")]
+    for code in (evaluate.main([finished.address]), merge.main(merged)):
+        assert code == 1
+    assert capsys.readouterr().err.count("is it the folder of a finished run?") == 2
 
 
 def test_a_jobs_run_whose_files_are_gone_has_to_be_told_which_they_were(
