@@ -23,6 +23,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import Message, Receive
 
+from serve.capacity import Capacity, Node, Resources
 from serve.errors import Unavailable
 
 MODEL_DEPLOYMENT = "Model"
@@ -31,7 +32,6 @@ TASK_DEPLOYMENT = "Task"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Json = dict[str, Any]
-Resources = dict[str, float]
 
 
 class WakeFailed(Exception):
@@ -106,46 +106,22 @@ def _model_application(name: str, application: Json, deployment: Json | None) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node of the cluster, with the resources that Ray counts: ``CPU``, ``GPU``, ``memory`` in bytes, ...
-
-    Attributes:
-        total: what it has. free: what nobody has taken.
-    """
-
-    id: str
-    total: Resources
-    free: Resources
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What the cluster has, and what serving must always have of it.
-
-    Attributes:
-        minimum: what each replica takes that Serve may never be without, one entry for each of its bundles.
-        missing: those of them that are not there now: models that start, or were lost.
-    """
-
-    nodes: tuple[Node, ...]
-    minimum: tuple[Resources, ...]
-    missing: tuple[Resources, ...]
-
-
 async def capacity() -> Capacity:
     """The cluster's resources, and serving's minimum."""
-    return await asyncio.to_thread(_capacity)
+    return await asyncio.to_thread(capacity_now)
 
 
-def _capacity() -> Capacity:
+def capacity_now() -> Capacity:
+    """The same, for programs that may wait; where Serve does not run it has no minimum."""
     free = available_resources_per_node()
     nodes = tuple(
         Node(one["NodeID"], one["Resources"], free.get(one["NodeID"], {})) for one in ray.nodes() if one["Alive"]
     )
     minimum: list[Resources] = []
     missing: list[Resources] = []
-    for application in _get_global_client().get_serve_details()["applications"].values():
+    client = _get_global_client(raise_if_no_controller_running=False)
+    details: Json = {"applications": {}} if client is None else client.get_serve_details()
+    for application in details["applications"].values():
         for deployment in application["deployments"].values():
             config = deployment["deployment_config"]
             bundles = config.get("placement_group_bundles") or [deployment["required_resources"]]

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.train.dataset.formats.models import CHATML, chat
+from train.events import read_events
+from train.finetune.job import Job
 from train.finetune.recipe import Recipe
+from train.finetune.run import run
+from train.run_folder import RunFolder
 
 Json = dict[str, Any]
+
+#: Of the undisturbed run: 24 conversations, four a step, 20 times.
+STEPS = 120
 
 
 def tiny_checkpoint(folder: Path) -> Path:
@@ -79,3 +86,29 @@ def recipe(base: Path, train: Path, **changes: Any) -> Recipe:
     for name, value in changes.items():
         body[name] = {**body[name], **value} if isinstance(body.get(name), dict) else value
     return Recipe.model_validate(body)
+
+
+def undisturbed_run(base: Path, chats: Path, others: str, place: RunFolder, *, workers: int) -> Job:
+    """A run, carried out; what it drops out at each step hangs on the random states of its workers."""
+    long = recipe(
+        base,
+        chats,
+        lora={"dropout": 0.2},
+        data={"validation": [others]},
+        schedule={"epochs": 20},
+        checkpoint={"every": 20},
+        tracking={"tensorboard": True},
+        workers=workers,
+    )
+    job = Job(long, place)
+    run(job, progress=False)
+    return job
+
+
+def folder(runs: Path, name: str) -> RunFolder:
+    return RunFolder(str(runs), name)
+
+
+def curve(job: Job) -> dict[int, float]:
+    """The loss of each step as it was noted last."""
+    return {event.data["step"]: event.data["loss"] for event in read_events(job.folder) if event.type == "metrics"}

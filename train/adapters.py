@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from serve.adapters.errors import RegistryError, StorageFailed
-from serve.adapters.files import CONFIG, WEIGHTS, version_in
+from serve.adapters.files import version_in
 from serve.adapters.manifest import Base, Manifest
 from serve.adapters.promotions import Promotion, Promotions, Rules
 from serve.adapters.registry import Registry
@@ -61,7 +58,7 @@ def publish(
     if origin is None or "base" not in origin:
         raise SettingsError(f"{run.address}: has no {ADAPTER}/{MADE_FOR}; is it the folder of a finished run?")
     base = parsed(Base, origin["base"], f"{ADAPTER}/{MADE_FOR}: base")
-    with _on_disk(run) as folder:
+    with run.on_disk(ADAPTER) as folder:
         version = version_in(folder)
         if evaluation and not is_of(evaluation, base.model, version):
             raise SettingsError(
@@ -83,18 +80,6 @@ def _own_report(run: RunFolder, model: str, version: str) -> Json:
     """The report in the run's folder; an empty one where there is none, or one on what the run was before."""
     found = run.read_json(f"{FOLDER}/{REPORT}")
     return found if found is not None and is_of(found, model, version) else {}
-
-
-@contextmanager
-def _on_disk(run: RunFolder) -> Iterator[Path]:
-    """The run's PEFT folder on this machine."""
-    if run.local is not None:
-        yield run.local / ADAPTER
-        return
-    with tempfile.TemporaryDirectory() as made:
-        for file in (CONFIG, WEIGHTS):
-            run.get(f"{ADAPTER}/{file}", Path(made) / file)
-        yield Path(made)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ PARTS = "events"
 
 Level = Literal["info", "warning", "error"]
 Kind = Literal["message", "state", "metrics", "checkpoint"]
-State = Literal["starting", "running", "paused", "succeeded", "failed", "cancelled"]
+State = Literal["queued", "starting", "running", "paused", "succeeded", "failed", "cancelled"]
 
 #: Enough for the last event and the newline before it.
 _TAIL_BYTES = 1 << 16

@@ -18,7 +18,7 @@ from ray.job_submission import JobSubmissionClient
 
 from train.checkpoints import Checkpoints
 from train.events import Event, read_events
-from train.run_folder import CONTROL, DATA, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
+from train.run_folder import CONTROL, DATA, NO_ROOM, RESULT, TRY_AGAIN, Json, RunFolder, StorageError
 
 #: The entry of a run.
 MODULE = "train.finetune"
@@ -35,6 +35,7 @@ WAIT_SECONDS = 300
 
 __all__ = [
     "FILES",
+    "NO_ROOM",
     "RECIPE",
     "RESULT",
     "TRY_AGAIN",
@@ -166,7 +167,8 @@ def command_of(run: RunFolder) -> list[str]:
     """The program of a run: the same whether it begins or goes on."""
     recipe = f"{run.address}/{RECIPE}"
     place = ["--run", run.name, "--storage", run.storage]
-    return [sys.executable, "-m", MODULE, "--config", recipe, *place, "--wait", str(WAIT_SECONDS)]
+    how = ["--wait", str(WAIT_SECONDS), "--spare-serving"]
+    return [sys.executable, "-m", MODULE, "--config", recipe, *place, *how]
 
 
 def pause(run: RunFolder) -> None:

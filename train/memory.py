@@ -16,16 +16,21 @@ from serve.models.place import Place
 from serve.settings.weights import FolderSettings, Weights
 from train.finetune.recipe import Recipe
 
-#: Python, torch, transformers, Ray.
+#: Python, torch, transformers, Ray; on a GPU, its context and the libraries' work space.
 _PROCESS_BYTES = 1024**3
-#: Numbers of AdamW (https://arxiv.org/abs/1711.05101) for one that is trained: itself, its gradient, two moments.
-_OPTIMIZER_NUMBERS = 4
-#: Bytes of one weight in 4 bits, with its share of the scales.
-_QUANTIZED_BYTES = 0.6
 _FLOAT_BYTES = 4
 _HALF_BYTES = 2
+#: Moments of AdamW (https://arxiv.org/abs/1711.05101) of a number that is trained.
+_MOMENTS = 2
+#: Of a moment in 8 bits (https://arxiv.org/abs/2110.02861).
+_SMALL_MOMENT_BYTES = 1
+#: A weight in NF4 with its share of the constants, which are quantized themselves: 4.127 bits (section 3 of
+#: https://arxiv.org/abs/2305.14314).
+_QUANTIZED_BYTES = 4.127 / 8
 #: Of the logits, their softmax and their gradient, in float32.
 _LOGITS_BYTES = 3 * _FLOAT_BYTES
+#: Unsloth's kernels for GPUs make logits by parts and keep none; a part takes what is free, down to this.
+_LOGITS_PART_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +51,29 @@ class Shape:
     tied: bool = True
 
     @property
+    def linear(self) -> int:
+        """The weights of the layers' matrices, which QLoRA quantizes."""
+        return self.layers * sum(width_in * width_out for width_in, width_out in self._sides().values())
+
+    @property
     def parameters(self) -> int:
         """All weights, but for those of norms."""
-        sides = self._sides().values()
-        block = sum(width_in * width_out for width_in, width_out in sides)
-        return self.layers * block + self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.linear + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def adapter(self, rank: int, modules: list[str]) -> int:
         """The weights of a LoRA adapter of these layers."""
         sides = self._sides()
         return self.layers * rank * sum(sum(sides[name]) for name in modules if name in sides)
 
-    @property
-    def kept_per_token(self) -> int:
-        """Numbers that the way back needs of one token: what goes into each part of each layer."""
-        return self.layers * (6 * self.hidden + 2 * (self.queries + self.keys) + 4 * self.inner)
+    def kept_per_token(self, *, checkpointing: bool) -> int:
+        """Numbers that the way back needs of one token.
+
+        Args:
+            checkpointing: only what goes into each layer is kept (https://arxiv.org/abs/1604.06174), and of the layer
+                that is computed again what goes into each of its parts; else the latter of all layers.
+        """
+        layer = 6 * self.hidden + 2 * (self.queries + self.keys) + 4 * self.inner
+        return self.layers * self.hidden + layer if checkpointing else self.layers * layer
 
     def _sides(self) -> dict[str, tuple[int, int]]:
         """The linear layers of a block: width in, width out."""
@@ -81,16 +94,70 @@ def worker_bytes(recipe: Recipe, shape: Shape, longest: int) -> int:
     Args:
         longest: tokens of the longest sequence of the data.
     """
-    half = recipe.precision in ("bfloat16", "float16") or (recipe.precision == "auto" and recipe.resources.gpus > 0)
-    number = _HALF_BYTES if half else _FLOAT_BYTES
-    weights = shape.parameters * (_QUANTIZED_BYTES if recipe.method == "qlora" else number)
-    full = recipe.method == "full"
-    trained = shape.parameters if full else shape.adapter(recipe.lora.rank, recipe.lora.target_modules)
-    # A pair is two sequences, and each goes through the model twice: as it is, and as it was.
+    # A pair is two sequences.
     copies = 2 if recipe.objective == "dpo" else 1
     tokens = copies * recipe.micro_batch * (recipe.max_length if recipe.packing else min(recipe.max_length, longest))
-    kept = tokens * (shape.kept_per_token * number + shape.vocabulary * _LOGITS_BYTES)
-    return round(_PROCESS_BYTES + weights + trained * _OPTIMIZER_NUMBERS * _FLOAT_BYTES + kept)
+    return round(
+        _PROCESS_BYTES
+        + weights_bytes(recipe, shape)
+        + trained_bytes(recipe, shape)
+        + kept_bytes(recipe, shape, tokens)
+        + logits_bytes(recipe, shape, tokens)
+    )
+
+
+def weights_bytes(recipe: Recipe, shape: Shape) -> float:
+    """The model itself: all of it in the type that it is loaded in, but for the matrices that QLoRA quantizes."""
+    number = _weight_bytes(recipe)
+    if recipe.method == "qlora":
+        return shape.linear * _QUANTIZED_BYTES + (shape.parameters - shape.linear) * number
+    return float(shape.parameters * number)
+
+
+def trained_bytes(recipe: Recipe, shape: Shape) -> int:
+    """What is trained, beside the model itself: gradients and the optimizer's moments; of an adapter, its weights.
+
+    Of all weights, with those themselves, these are the 16 bytes a weight of section 3.1 of
+    https://arxiv.org/abs/1910.02054, whether a half copy is kept beside the moments or, as here, made on the way.
+    """
+    if recipe.method == "full":
+        return shape.parameters * (1 + _MOMENTS) * _weight_bytes(recipe)
+    moment = _SMALL_MOMENT_BYTES if recipe.method == "qlora" else _FLOAT_BYTES
+    trained = shape.adapter(recipe.lora.rank, recipe.lora.target_modules)
+    # Adapters are in float32, whatever the model is in.
+    return trained * (2 * _FLOAT_BYTES + _MOMENTS * moment)
+
+
+def kept_bytes(recipe: Recipe, shape: Shape, tokens: int) -> int:
+    """What the way back needs of a batch of so many tokens.
+
+    With checkpointing that is the 2 s b h L bytes of section 5 of https://arxiv.org/abs/2205.05198, and a layer more.
+    """
+    on_gpu = recipe.resources.gpus > 0
+    # Unsloth does it on GPUs, and PEFT where it makes a quantized model fit to be trained.
+    checkpointing = on_gpu and (recipe.engine != "peft" or recipe.method == "qlora")
+    return tokens * shape.kept_per_token(checkpointing=checkpointing) * _computed_bytes(recipe)
+
+
+def logits_bytes(recipe: Recipe, shape: Shape, tokens: int) -> int:
+    """The logits of a batch, and what becomes of them."""
+    found = tokens * shape.vocabulary * _LOGITS_BYTES
+    by_parts = recipe.resources.gpus > 0 and recipe.engine != "peft" and recipe.objective == "sft"
+    return min(found, _LOGITS_PART_BYTES) if by_parts else found
+
+
+def _weight_bytes(recipe: Recipe) -> int:
+    """Of a weight as it is loaded: half on GPUs, but for all weights that are trained; float32 on processors."""
+    if not recipe.resources.gpus or recipe.precision == "float32":
+        return _FLOAT_BYTES
+    return _FLOAT_BYTES if recipe.method == "full" and recipe.precision != "bfloat16" else _HALF_BYTES
+
+
+def _computed_bytes(recipe: Recipe) -> int:
+    """Of a number that is computed on the way."""
+    if recipe.precision == "auto":
+        return _HALF_BYTES if recipe.resources.gpus else _FLOAT_BYTES
+    return _FLOAT_BYTES if recipe.precision == "float32" else _HALF_BYTES
 
 
 def shape_of(recipe: Recipe) -> Shape | None:

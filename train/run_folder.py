@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ PLOTS = "plots"
 
 #: Exit code of a program that was hindered by what may pass: the same command again may do (``EX_TEMPFAIL``).
 TRY_AGAIN = 75
+#: Exit code of a run that has found no room beside serving and is to be started again when there is
+#: (``EX_UNAVAILABLE``).
+NO_ROOM = 69
 
 Json = dict[str, Any]
 
@@ -91,6 +95,10 @@ class RunFolder:
     def local(self) -> Path | None:
         """The folder where it is one of this machine's file systems."""
         return None if "://" in self.storage else Path(self.address)
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is one in this folder, be something there or not."""
+        return path.startswith(f"{self.address}/")
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; none when there is no such file."""
@@ -171,6 +179,28 @@ class RunFolder:
                 files.get_file(f"{root}/{path}", str(target))
             except FileNotFoundError:
                 raise StorageError(f"{self.address}/{path}: is missing") from None
+
+    @contextmanager
+    def on_disk(self, path: str) -> Iterator[Path]:
+        """A folder of the run on this machine: where it lies, or a copy for the time being.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        if self.local is not None:
+            yield self.local / path
+            return
+        with tempfile.TemporaryDirectory(prefix="groupqwen-run-") as scratch:
+            for name in self._files(path):
+                self.get(f"{path}/{name}", Path(scratch) / name)
+            yield Path(scratch)
+
+    def _files(self, path: str) -> list[str]:
+        """The files below a folder of the run, as seen from it."""
+        with self._storage() as (files, root):
+            files.invalidate_cache()
+            top = f"{root}/{path}"
+            return [one.rpartition(f"{top}/")[2] for one in files.find(top)]
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it; nothing happens where there is none."""

@@ -29,7 +29,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 #: The last requests on a replica, by which an adapter's share of failures is judged.
 WINDOW = 200
 #: Who changed what stands.
-By = Literal["operator", "loop", "errors", "feedback"]
+By = Literal["operator", "loop", "gate", "errors", "feedback"]
 
 
 class Pin(Settings):
@@ -39,14 +39,30 @@ class Pin(Settings):
     version: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
+class Probation(Settings):
+    """What a canary has to go through to be promoted by itself, without a reason to roll it back meanwhile.
+
+    Attributes:
+        hours: since it became the canary.
+        min_requests: that it has answered as the canary at one gateway replica, since that began to look.
+        min_ratings: conversations of that time that people have rated.
+    """
+
+    hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
+    min_requests: Annotated[int, Field(ge=1)] = WINDOW
+    min_ratings: Annotated[int, Field(ge=0)] = 10
+
+
 class Canary(Pin):
     """A content that answers a part of the requests.
 
     Attributes:
         weight: which part, 0 to 1.
+        probation: after which it is promoted by itself; none leaves that to people.
     """
 
     weight: Share
+    probation: Probation | None = None
 
 
 class Rules(Settings):
@@ -126,11 +142,20 @@ class Promotions:
         return history[-1].standing if history else Standing()
 
     def canary(
-        self, model: str, name: str, weight: float, *, by: By, reason: str = "", rules: Rules | None = None
+        self,
+        model: str,
+        name: str,
+        weight: float,
+        *,
+        by: By,
+        reason: str = "",
+        rules: Rules | None = None,
+        probation: Probation | None = None,
     ) -> Promotion:
         """Let the adapter ``name``, as it is published now, answer a part of the requests.
 
         Args:
+            probation: after which it is promoted by itself.
             reason: why it may although the gate of its evaluation did not pass it.
 
         Raises:
@@ -139,16 +164,37 @@ class Promotions:
         """
 
         def change(standing: Standing, manifest: Manifest) -> Standing:
-            pin = {"name": name, "version": manifest.version}
-            return standing.model_copy(
-                update={
-                    "canary": Canary.model_validate({**pin, "weight": weight}),
-                    "refused": [one for one in standing.refused if one != Pin.model_validate(pin)],
-                    "rules": rules or Rules(),
-                }
+            pin = Pin(name=name, version=manifest.version)
+            canary = Canary(name=name, version=manifest.version, weight=weight, probation=probation)
+            return Standing(
+                default=standing.default,
+                canary=canary,
+                refused=[one for one in standing.refused if one != pin],
+                rules=rules or Rules(),
             )
 
         return self._earned(model, name, "canary", change, by, reason)
+
+    def graduate(self, model: str, pin: Pin, *, reason: str) -> Promotion | None:
+        """Let a canary answer all requests that has gone through its probation.
+
+        Gives none where it is the canary no longer, as when somebody else was there before; and where something else
+        is published under its name, or the gate of its evaluation did not pass it.
+
+        Raises:
+            RegistryError: it is not published, or the registry cannot be used.
+        """
+        manifest = self.registry.manifest(model, pin.name)
+        with self._writing(model) as history:
+            standing = history[-1].standing if history else Standing()
+            if _pin(standing.canary) != pin or manifest.version != pin.version:
+                return None
+            try:
+                _require_earned(model, manifest, standing)
+            except NotEarned:
+                return None
+            after = Standing(default=pin, canary=None, refused=standing.refused, rules=standing.rules)
+            return self._add(model, history, "promote", pin, "gate", reason, after)
 
     def promote(self, model: str, name: str, *, by: By, reason: str = "", rules: Rules | None = None) -> Promotion:
         """Let the adapter ``name``, as it is published now, answer all requests. Arguments and errors as in

@@ -1,16 +1,19 @@
 """Rolls an adapter back that answers for its model and is disliked: by the ratings of stored answers, which only the
-gateway sees. Every gateway replica looks; the registry takes a rollback once."""
+gateway sees. A canary that is on probation and has come through it without that is promoted. Every gateway replica
+looks; the registry takes each change once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
 from serve.adapters.errors import RegistryError
-from serve.adapters.promotions import Pin, Promotions, Standing
+from serve.adapters.promotions import Pin, Promotion, Promotions, Rules, Standing
 from serve.errors import Unavailable
 from serve.store import Ratings, Store
 from serve.watch import Watch
@@ -22,6 +25,27 @@ ByTenant = Mapping[str, Ratings]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A content that answers for its model.
+
+    Attributes:
+        published: when.
+        made_canary: the change that made it the canary; none where it is not.
+    """
+
+    model: str
+    pin: Pin
+    published: datetime
+    rules: Rules
+    made_canary: Promotion | None
+
+    @property
+    def adapter(self) -> str:
+        """What its answers are stored under."""
+        return f"{self.model}:{self.pin.name}"
+
+
 class FeedbackWatch(Watch):
     """Looks at the ratings every ``LOOK_SECONDS``."""
 
@@ -29,30 +53,60 @@ class FeedbackWatch(Watch):
         super().__init__()
         self._store = store
         self._promotions = promotions
-        self._answered: set[tuple[str, str]] = set()
+        self._answered: Counter[tuple[str, str]] = Counter()
+        #: What each canary's adapter had answered when it was first seen to be the canary.
+        self._before: dict[tuple[str, int], int] = {}
 
     def note(self, model: str, answered: str) -> None:
         """Note who answered a request for ``model`` itself: its id, or ``id:adapter``. The ``user_config`` may have
         chosen it, of which the registry knows nothing."""
         if answered != model:
-            self._answered.add((model, answered.partition(":")[2]))
+            self._answered[model, answered.partition(":")[2]] += 1
 
     async def look(self) -> None:
-        """Roll back what is disliked too much."""
-        found = await asyncio.to_thread(self._answering)
-        for model, pin, since, standing in found:
-            rules = standing.rules
-            ratings = await self._store.feedback.ratings(f"{model}:{pin.name}", since)
-            if _total(ratings) < rules.min_ratings:
-                continue
-            own = await self._store.feedback.ratings(model)
-            usual = _share(own) if _total(own) >= rules.min_ratings else 0.0
-            if _share(await self._without_one(ratings, model, since)) > usual + rules.down_excess:
-                reason = f"{_told(ratings)} rated conversations disliked, {_compared(own, rules.min_ratings)}"
-                logger.error(
-                    "an adapter is rolled back", extra={"model": model, "adapter": pin.name, "reason": reason}
-                )
-                await asyncio.to_thread(self._promotions.roll_back, model, pin, by="feedback", reason=reason)
+        """Roll back what is disliked too much, and promote what has gone through its probation without that."""
+        for one in await asyncio.to_thread(self._answering):
+            dislike = await self._dislike(one)
+            if dislike is not None:
+                told = {"model": one.model, "adapter": one.pin.name, "reason": dislike}
+                logger.error("an adapter is rolled back", extra=told)
+                await asyncio.to_thread(self._promotions.roll_back, one.model, one.pin, by="feedback", reason=dislike)
+            elif (merit := await self._merit(one)) is not None:
+                made = await asyncio.to_thread(self._promotions.graduate, one.model, one.pin, reason=merit)
+                if made is not None:
+                    told = {"model": one.model, "adapter": one.pin.name, "reason": merit}
+                    logger.info("an adapter is promoted", extra=told)
+
+    async def _dislike(self, one: Answering) -> str | None:
+        """Why it has to go; none where it has not."""
+        rules = one.rules
+        ratings = await self._store.feedback.ratings(one.adapter, one.published)
+        if _total(ratings) < rules.min_ratings:
+            return None
+        own = await self._store.feedback.ratings(one.model)
+        usual = _share(own) if _total(own) >= rules.min_ratings else 0.0
+        if _share(await self._without_one(ratings, one.model, one.published)) <= usual + rules.down_excess:
+            return None
+        return f"{_told(ratings)} rated conversations disliked, {_compared(own, rules.min_ratings)}"
+
+    async def _merit(self, one: Answering) -> str | None:
+        """What a canary has gone through that is to be promoted now; none where it is not."""
+        made = one.made_canary
+        canary = made and made.standing.canary
+        if made is None or canary is None or (probation := canary.probation) is None:
+            return None
+        answered = self._answered[one.model, one.pin.name]
+        requests = answered - self._before.setdefault((one.model, made.number), answered)
+        hours = (datetime.now(UTC) - made.at).total_seconds() / 3600
+        if hours < probation.hours or requests < probation.min_requests:
+            return None
+        ratings = await self._store.feedback.ratings(one.adapter, made.at)
+        if _total(ratings) < probation.min_ratings:
+            return None
+        return (
+            f"{hours:.1f} hours as the canary, {requests} requests at one gateway, {_told(ratings)} rated"
+            " conversations disliked"
+        )
 
     async def _without_one(self, ratings: ByTenant, model: str, since: datetime) -> ByTenant:
         """The ratings without those of the tenant that dislikes most, where several use the model: nobody alone takes
@@ -63,17 +117,18 @@ class FeedbackWatch(Watch):
         first = max(ratings, key=lambda tenant: ratings[tenant].down_share)
         return {tenant: said for tenant, said in ratings.items() if tenant != first}
 
-    def _answering(self) -> list[tuple[str, Pin, datetime, Standing]]:
-        """What answers for a model, since when it is published, and what stands; on a thread."""
+    def _answering(self) -> list[Answering]:
+        """What answers for a model and was not rolled back; on a thread."""
         registry = self._promotions.registry
-        found: list[tuple[str, Pin, datetime, Standing]] = []
+        found: list[Answering] = []
         for model in registry.models():
             try:
-                standing = self._promotions.standing(model)
+                history = self._promotions.history(model)
             except RegistryError as failure:
                 logger.warning("the promotions cannot be read", extra={"model": model, "reason": str(failure)})
                 continue
-            names = {name for noted, name in self._answered if noted == model}
+            standing = history[-1].standing if history else Standing()
+            names = {name for noted, name in tuple(self._answered) if noted == model}
             names |= {pin.name for pin in (standing.canary, standing.default) if pin is not None}
             for name in sorted(names):
                 try:
@@ -82,7 +137,7 @@ class FeedbackWatch(Watch):
                     continue
                 pin = Pin(name=name, version=manifest.version)
                 if pin not in standing.refused:
-                    found.append((model, pin, manifest.created, standing))
+                    found.append(Answering(model, pin, manifest.created, standing.rules, _made_canary(history, pin)))
         return found
 
     async def _run(self) -> None:
@@ -94,6 +149,14 @@ class FeedbackWatch(Watch):
             except Exception:
                 logger.exception("the feedback on adapters could not be looked at")
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _made_canary(history: Sequence[Promotion], pin: Pin) -> Promotion | None:
+    """The last change that made ``pin`` the canary, where it is that still."""
+    canary = history[-1].standing.canary if history else None
+    if canary is None or (canary.name, canary.version) != (pin.name, pin.version):
+        return None
+    return next(one for one in reversed(history) if one.action == "canary" and one.adapter == pin)
 
 
 def _total(ratings: ByTenant) -> int:

@@ -110,12 +110,15 @@ class FineTuning(Settings):
         recipes: id of a model -> what it is tuned by. Models that are not named here cannot be tuned.
         storage: the folder of the runs, which every node sees; by default ``GROUPQWEN_RUNS``, where that is a folder.
         unfinished_jobs: most jobs of one caller that wait, run or are paused.
+        copied_bytes: most bytes of files that one caller's jobs keep copies of. all_copied_bytes: of all callers.
         keep_days: how long the folder of a run stays after its job has ended.
     """
 
     recipes: dict[ModelId, Recipes] = {}
     storage: Annotated[str, Field(pattern=r"^[/~]")] | None = None
     unfinished_jobs: Annotated[int, Field(ge=1)] = 8
+    copied_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024**3
+    all_copied_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024**3
     keep_days: Annotated[int, Field(ge=1, le=36500)] = 30
 
 

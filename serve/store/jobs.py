@@ -15,7 +15,7 @@ from serve.errors import InvalidRequest, NotFound
 from serve.store.database import Database
 from serve.store.locks import lock_tenant
 from serve.store.pages import check_page, read_page
-from serve.store.records import FineTuningJob, JobEvent, Level, Page
+from serve.store.records import FineTuningJob, JobEvent, JobRoom, Level, Page
 from serve.store.tables import FineTuningEventRow, FineTuningJobRow, FineTuningMetadataRow
 from serve.store.values import checked_metadata, clean_json
 
@@ -32,15 +32,12 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, job: FineTuningJob, most: int, event: JobEvent) -> FineTuningJob:
+    async def add(self, job: FineTuningJob, room: JobRoom, event: JobEvent) -> FineTuningJob:
         """Add a job, with what its creation is told by; the job that its idempotency key made before, where there is
         one.
 
-        Args:
-            most: how many unfinished jobs the tenant may have.
-
         Raises:
-            InvalidRequest: the tenant has as many; the key belongs to another request; metadata beyond the limits.
+            InvalidRequest: there is no room for it; the key belongs to another request; metadata beyond the limits.
         """
         row = _to_row(replace(job, metadata=checked_metadata(job.metadata)))
 
@@ -48,7 +45,8 @@ class Jobs:
             lock_tenant(session, "jobs", job.tenant)
             if (before := _made_before(session, job)) is not None:
                 return before
-            _require_room(session, job.tenant, most)
+            _require_fewer(session, job.tenant, room.unfinished)
+            _require_bytes(session, job, room)
             session.add(row)
             session.flush()
             session.add_all(_event_rows(job.id, 0, [event]))
@@ -129,6 +127,14 @@ class Jobs:
         query = select(row.run).where(row.finished_at < at, row.status.not_in(UNFINISHED))
         return await self._database.read(lambda session: tuple(session.scalars(query)))
 
+    async def forget_copies(self, run: str) -> None:
+        """Note that nothing is left of the copies in a run's folder."""
+        row = FineTuningJobRow
+        statement = update(row).where(row.run == run, row.copied_bytes != 0)
+        await self._database.write(
+            lambda session: session.execute(statement.values(copied_bytes=0, revision=row.revision + 1))
+        )
+
     async def change(
         self,
         before: FineTuningJob,
@@ -152,7 +158,7 @@ class Jobs:
         def work(session: Session) -> FineTuningJob | None:
             if most is not None:
                 lock_tenant(session, "jobs", before.tenant)
-                _require_room(session, before.tenant, most)
+                _require_fewer(session, before.tenant, most)
             statement = update(row).where(row.id == before.id, row.revision == before.revision).values(wanted)
             if cast(CursorResult[Any], session.execute(statement)).rowcount == 0:
                 return None
@@ -236,7 +242,27 @@ def _made_before(session: Session, job: FineTuningJob) -> FineTuningJob | None:
     return None if row is None else _job_of(row)
 
 
-def _require_room(session: Session, tenant: str, most: int) -> None:
+def _require_bytes(session: Session, job: FineTuningJob, room: JobRoom) -> None:
+    row = FineTuningJobRow
+    # After the tenant's own lock, always: so that no two wait for each other.
+    lock_tenant(session, "copies of jobs", "everybody")
+    taken = select(func.coalesce(func.sum(row.copied_bytes), 0))
+    for query, most, whose in (
+        (taken.where(row.tenant == job.tenant), room.copied_bytes, "your jobs"),
+        (taken, room.all_copied_bytes, "everybody's jobs"),
+    ):
+        # PostgreSQL sums big integers to decimals.
+        if (kept := int(session.scalars(query).one())) + job.copied_bytes > most:
+            raise InvalidRequest(
+                f"Jobs keep copies of their files until they succeed or are cancelled: there is room for {most} bytes"
+                f" of {whose}, {kept} are taken, and this one's files have {job.copied_bytes}. Cancel paused or"
+                " failed ones, or wait for one.",
+                param="training_file",
+                code="quota_exceeded",
+            )
+
+
+def _require_fewer(session: Session, tenant: str, most: int) -> None:
     row = FineTuningJobRow
     count = select(func.count()).where(row.tenant == tenant, row.status.in_(UNFINISHED))
     if session.scalars(count).one() >= most:

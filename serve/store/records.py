@@ -163,6 +163,20 @@ class FileRoom:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class JobRoom:
+    """How much fine-tuning jobs may be and keep.
+
+    Attributes:
+        unfinished: most jobs of one tenant that wait, run or are paused.
+        copied_bytes: most bytes of files that one tenant's jobs keep copies of. all_copied_bytes: of all tenants.
+    """
+
+    unfinished: int
+    copied_bytes: int
+    all_copied_bytes: int
+
+
 Level = Literal["info", "warning", "error"]
 #: OpenAI's states of a fine-tuning job, and ``paused``.
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -188,6 +202,7 @@ class FineTuningJob:
         submitted: whether Ray has been given this attempt.
         indexed: the last event of the run's folder that was taken into the database.
         revision: counts changes; a change is made to the revision that was read, or not at all.
+        copied_bytes: of the files that its run's folder has copies of; 0 once these are removed.
     """
 
     id: str
@@ -218,6 +233,7 @@ class FineTuningJob:
     submitted: bool = False
     indexed: int = 0
     revision: int = 0
+    copied_bytes: int = 0
 
     def __post_init__(self) -> None:
         require_aware(self.created_at, "created_at")

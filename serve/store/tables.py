@@ -206,6 +206,7 @@ class FineTuningJobRow(Base):
     submitted: Mapped[bool]
     indexed: Mapped[int] = mapped_column(sa.BigInteger)
     revision: Mapped[int]
+    copied_bytes: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     pairs: Mapped[list[FineTuningMetadataRow]] = relationship(
         order_by="FineTuningMetadataRow.key", lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
     )

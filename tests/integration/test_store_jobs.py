@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from serve.errors import InvalidRequest, NotFound
-from serve.store import FineTuningJob, JobEvent, Store, migrate
+from serve.store import FineTuningJob, JobEvent, JobRoom, Store, migrate
 from serve.store import engine as engines
 
 NOW = datetime(2026, 5, 17, 12, 30, 15, 123456, tzinfo=UTC)
@@ -35,8 +35,11 @@ def job(id: str = "ftjob-1", **changes: Any) -> FineTuningJob:
     return FineTuningJob(id=id, **(fields | changes))
 
 
-async def added(store: Store, id: str = "ftjob-1", most: int = 100, **changes: Any) -> FineTuningJob:
-    return await store.jobs.add(job(id, **changes), most, CREATED)
+ROOM = JobRoom(unfinished=100, copied_bytes=10**12, all_copied_bytes=10**12)
+
+
+async def added(store: Store, id: str = "ftjob-1", room: JobRoom = ROOM, **changes: Any) -> FineTuningJob:
+    return await store.jobs.add(job(id, **changes), room, CREATED)
 
 
 async def ids(store: Store, **filters: Any) -> list[str]:
@@ -67,7 +70,7 @@ async def test_a_tenant_sees_only_its_own(store: Store) -> None:
 async def test_an_idempotency_key_makes_one_job_of_many_requests_at_once(store: Store, database_url: str) -> None:
     async with Store(database_url) as replica:
         calls = [
-            (store, replica)[number % 2].jobs.add(job(f"ftjob-{number}", idempotency_key="k"), 100, CREATED)
+            (store, replica)[number % 2].jobs.add(job(f"ftjob-{number}", idempotency_key="k"), ROOM, CREATED)
             for number in range(8)
         ]
         made = await asyncio.gather(*calls)
@@ -76,21 +79,48 @@ async def test_an_idempotency_key_makes_one_job_of_many_requests_at_once(store: 
     assert (await store.jobs.repeated(job("ftjob-9", idempotency_key="k"))) == made[0]
     assert await store.jobs.repeated(job("ftjob-9", idempotency_key="k", tenant="other")) is None
     other = job("ftjob-9", idempotency_key="k", fingerprint="cd" * 32)
-    for call in (store.jobs.add(other, 100, CREATED), store.jobs.repeated(other)):
+    for call in (store.jobs.add(other, ROOM, CREATED), store.jobs.repeated(other)):
         with pytest.raises(InvalidRequest) as raised:
             await call
         assert raised.value.code == "idempotency_key_reused"
 
 
 async def test_the_last_place_goes_to_one_of_many_at_once(store: Store) -> None:
-    results = await asyncio.gather(*(added(store, f"ftjob-{n}", most=3) for n in range(9)), return_exceptions=True)
+    three, one = replace(ROOM, unfinished=3), replace(ROOM, unfinished=1)
+    results = await asyncio.gather(*(added(store, f"ftjob-{n}", three) for n in range(9)), return_exceptions=True)
     refused = [one for one in results if isinstance(one, InvalidRequest)]
     assert (len(await ids(store)), len(refused)) == (3, 6)
     assert {one.code for one in refused} == {"quota_exceeded"}
     [first] = await ids(store, limit=1)
     assert await store.jobs.change(await store.jobs.get(first, "local"), status="failed")
-    await added(store, "ftjob-new", most=3)
-    await added(store, "ftjob-other", most=1, tenant="other")
+    await added(store, "ftjob-new", three)
+    await added(store, "ftjob-other", one, tenant="other")
+
+
+async def test_copies_take_no_more_than_there_is_room_for_however_many_come_at_once(
+    store: Store, database_url: str
+) -> None:
+    room = replace(ROOM, copied_bytes=100, all_copied_bytes=150)
+    async with Store(database_url) as replica:
+        calls = [
+            added((store, replica)[n % 2], f"ftjob-{n}", room, tenant=("one", "two")[n % 2], copied_bytes=40)
+            for n in range(8)
+        ]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    made = [one for one in results if isinstance(one, FineTuningJob)]
+    refused = [one for one in results if isinstance(one, InvalidRequest)]
+    assert (len(made), len(refused)) == (3, 5), "80 bytes of one, 40 of the other"
+    assert {(one.code, one.param) for one in refused} == {("quota_exceeded", "training_file")}
+    with pytest.raises(
+        InvalidRequest, match=r"room for 100 bytes of your jobs, 0 are taken, and this one's files have 101"
+    ):
+        await added(store, "ftjob-large", room, tenant="three", copied_bytes=101)
+    with pytest.raises(InvalidRequest, match=r"room for 150 bytes of everybody's jobs, 120 are taken"):
+        await added(store, "ftjob-more", room, tenant="three", copied_bytes=31)
+    await store.jobs.forget_copies(made[0].run)
+    assert (await store.jobs.get(made[0].id, made[0].tenant)).copied_bytes == 0
+    assert await store.jobs.change(made[0], status="failed") is None, "it was changed since it was read"
+    await added(store, "ftjob-more", room, tenant="three", copied_bytes=31)
 
 
 async def test_pages_show_each_job_once_newest_first_and_by_metadata(store: Store) -> None:

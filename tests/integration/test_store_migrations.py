@@ -23,8 +23,8 @@ BROKEN = '''"""A table, and then a fault."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -94,7 +94,7 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     url = engines.parse(database_url)
     migrate.upgrade(url)
     migrate.upgrade(url)
-    assert migrate.current(url) == "0003"
+    assert migrate.current(url) == "0004"
 
 
 def test_processes_that_migrate_one_empty_database_at_once_all_succeed(database_url: str) -> None:
@@ -103,19 +103,19 @@ def test_processes_that_migrate_one_empty_database_at_once_all_succeed(database_
     assert [process.returncode for process in running] == [0] * 4, errors
     assert sum("Running upgrade  -> 0001" in error for error in errors) == 1
     assert sum("Running upgrade 0001 -> 0002" in error for error in errors) == 1
-    assert sum("Running upgrade 0002 -> 0003" in error for error in errors) == 1
+    assert sum("Running upgrade 0003 -> 0004" in error for error in errors) == 1
     assert "conversations" in tables(database_url)
 
 
 def test_a_migration_that_fails_half_way_changes_nothing(database_url: str, package: Path) -> None:
-    (package / "serve/store/migrations/versions/0004_broken.py").write_text(BROKEN)
+    (package / "serve/store/migrations/versions/0005_broken.py").write_text(BROKEN)
     migrate.upgrade(engines.parse(database_url))
     before = tables(database_url)
     failing = start(database_url, "upgrade", folder=package)
     _, errors = failing.communicate()
     assert failing.returncode and "no_such_column" in errors
     assert tables(database_url) == before
-    assert migrate.current(engines.parse(database_url)) == "0003"
+    assert migrate.current(engines.parse(database_url)) == "0004"
 
 
 def test_the_command_line_upgrades_says_where_it_is_and_downgrades(
@@ -123,7 +123,7 @@ def test_the_command_line_upgrades_says_where_it_is_and_downgrades(
 ) -> None:
     for arguments in (["current"], ["upgrade"], ["current"], ["downgrade", "base"], ["current"]):
         assert main([*arguments, "--url", database_url]) == 0
-    assert capsys.readouterr().out.split() == ["base", "0003", "base"]
+    assert capsys.readouterr().out.split() == ["base", "0004", "base"]
 
 
 def test_the_command_line_drafts_a_migration_that_runs(database_url: str, package: Path) -> None:
@@ -135,13 +135,13 @@ def test_the_command_line_drafts_a_migration_that_runs(database_url: str, packag
     assert changed != source
     file.write_text(changed)
     outputs = []
-    for arguments in (["upgrade"], ["revision", "add extra"], ["upgrade"], ["current"], ["downgrade", "0003"]):
+    for arguments in (["upgrade"], ["revision", "add extra"], ["upgrade"], ["current"], ["downgrade", "0004"]):
         process = start(database_url, *arguments, folder=package)
         output, errors = process.communicate()
         assert process.returncode == 0, errors
         outputs.append(output.strip())
-    assert (package / "serve/store/migrations/versions/0004_add_extra.py").exists()
-    assert outputs[3] == "0004"
+    assert (package / "serve/store/migrations/versions/0005_add_extra.py").exists()
+    assert outputs[3] == "0005"
 
 
 def test_a_draft_without_the_newest_schema_is_refused(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_rebuilding_a_sqlite_table_does_not_delete_what_refers_to_it(sqlite_url:
         '    with op.batch_alter_table("conversations", recreate="always") as table:\n'
         '        table.add_column(sa.Column("extra", sa.Integer()))\n'
     )
-    (package / "serve/store/migrations/versions/0004_rebuild.py").write_text(rebuild)
+    (package / "serve/store/migrations/versions/0005_rebuild.py").write_text(rebuild)
     process = start(sqlite_url, "upgrade", folder=package)
     _, errors = process.communicate()
     assert process.returncode == 0, errors

@@ -12,6 +12,8 @@ from serve.settings.base import Settings
 
 MANIFEST = "manifest.json"
 
+Engine = Literal["unsloth", "peft"]
+
 
 class SavedFile(Settings):
     """A file: its size in bytes and its SHA-256."""
@@ -29,7 +31,8 @@ class Manifest(Settings):
         tokens: read so far, without padding.
         workers: that made it; each has random states of its own.
         loss: of this step. eval_loss: on the validation data, where there is some.
-        versions: of the libraries that wrote it.
+        engine: what trained, Unsloth or PEFT alone; none in what was written before this was noted.
+        versions: of the libraries that wrote it, Unsloth's among them where it trained.
         files: everything else in the folder: weights, the optimizer's and the schedule's state, random states, and
             ``trainer_state.json`` with the place in the data.
     """
@@ -43,6 +46,7 @@ class Manifest(Settings):
     loss: float | None = None
     eval_loss: float | None = None
     created: AwareDatetime
+    engine: Engine | None = None
     versions: dict[str, str]
     files: dict[str, SavedFile]
 

@@ -22,7 +22,7 @@ from train.evaluate.served import Served, ServedError
 from train.evaluate.settings import EvaluationSettings, anchored, load_settings
 from train.evaluate.stack import Progress
 from train.finetune.data import DataError
-from train.run_folder import ADAPTER, CONFIG, RunFolder, StorageError
+from train.run_folder import ADAPTER, RunFolder, StorageError
 
 _EPILOG = """exit codes: 0 the gate passed it; 1 failed; 2 wrong usage; 3 evaluated, and the gate did not pass it; 130
 interrupted"""
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="the folder of a training run")
     parser.add_argument("--config", metavar="FILE", help="settings, as configs/train/evaluation.yaml has them")
     parser.add_argument("--held-out", nargs="+", default=[], metavar="FILE", help="conversations not trained on")
+    parser.add_argument("--trained", nargs="+", default=[], metavar="FILE", help="conversations that were trained on")
     parser.add_argument("--served", metavar="URL", help="the group that serves it, such as http://127.0.0.1:8000")
     parser.add_argument(
         "--key-variable", metavar="NAME", help="the environment variable with an API key of the group"
@@ -65,8 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     settings = load_settings(options.config) if options.config else EvaluationSettings()
-    if options.held_out:
-        settings = settings.model_copy(update={"held_out": [str(Path(one).absolute()) for one in options.held_out]})
+    named = {name: getattr(options, name) for name in ("held_out", "trained") if getattr(options, name)}
+    settings = settings.model_copy(
+        update={name: [str(Path(one).absolute()) for one in files] for name, files in named.items()}
+    )
     served = Served(options.served, options.key_variable) if options.served else None
     report = evaluate_run(RunFolder.of(options.run), settings, served, options.adapter)
     sys.stdout.write("".join(f"{line}\n" for line in lines(report.checks)))
@@ -87,14 +90,12 @@ def evaluate_run(
         SettingsError, StorageError, ModelSourceError, TokenizerError, RegistryError, ServedError: it cannot be done;
             says why.
     """
-    local = folder.local
-    if local is None:
-        raise SettingsError(f"{folder.address}: copy the run to a disk first, to evaluate it there")
-    settings, subject = of_run(folder, local, settings, adapter)
-    if served is not None:
-        require_served(served, subject)
-    report = Evaluation(subject, settings, served, _bar).run()
-    write_report(local / FOLDER, report)
+    with folder.on_disk(ADAPTER) as peft:
+        settings, subject = of_run(folder, peft, settings, adapter)
+        if served is not None:
+            require_served(served, subject)
+        report = Evaluation(subject, settings, served, _bar).run()
+    write_report(folder, report)
     return report
 
 
@@ -110,21 +111,20 @@ def require_served(served: Served, subject: Subject) -> None:
 
 
 def of_run(
-    folder: RunFolder, local: Path, settings: EvaluationSettings, adapter: str | None
+    folder: RunFolder, peft: Path, settings: EvaluationSettings, adapter: str | None
 ) -> tuple[EvaluationSettings, Subject]:
     """The settings with what the run's recipe says of its data, and what is evaluated.
+
+    Args:
+        peft: the run's adapter on this machine.
 
     Raises:
         SettingsError, StorageError, ModelSourceError, RegistryError: the run has no adapter, or its base is not here.
     """
     # Imports what prepares weights.
-    from train.finetune.base import base_checkpoint
-    from train.finetune.recipe import parse_recipe
+    from train.finetune.base import base_checkpoint, recipe_of
 
-    content = folder.read(CONFIG)
-    if content is None or not (local / ADAPTER).is_dir():
-        raise SettingsError(f"{folder.address}: has no {CONFIG} and {ADAPTER}/; is it the folder of a finished run?")
-    recipe = parse_recipe(content.decode(), f"{folder.address}/{CONFIG}")
+    recipe = recipe_of(folder)
     settings = settings.model_copy(
         update={
             "held_out": settings.held_out or recipe.data.validation,
@@ -134,8 +134,13 @@ def of_run(
             "max_length": min(settings.max_length, recipe.max_length),
         }
     )
+    gone = [one for one in (*settings.held_out, *settings.trained) if folder.holds(one) and not Path(one).exists()]
+    if gone:
+        raise SettingsError(
+            f"{folder.address}: its job has kept its files only until it ended; name held_out and trained, which they"
+            " were, as settings or options"
+        )
     base = base_checkpoint(recipe.model, progress=sys.stderr.isatty()).path
-    peft = local / ADAPTER
     subject = Subject(recipe.model.id, adapter or folder.name, base, peft, version_in(peft))
     return anchored(settings, Path.cwd()), subject
 

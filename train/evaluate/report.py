@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from serve.adapters.files import write_durably
 from train.evaluate.gate import Check, Measured
 from train.evaluate.measures import Loss, Sample
 from train.evaluate.settings import GateSettings
 from train.evaluate.tasks import Answered, TaskResult
+from train.run_folder import RunFolder
 
 Json = dict[str, Any]
 
@@ -130,12 +129,15 @@ def summary(body: Json) -> Json:
     }
 
 
-def write_report(folder: Path, report: Report) -> Json:
-    """Write both forms into ``folder``; gives the JSON's body."""
+def write_report(run: RunFolder, report: Report) -> None:
+    """Write both forms into the folder of a run, the JSON last.
+
+    Raises:
+        StorageError
+    """
     body = report.body()
-    write_durably(folder, PAGE, page(body).encode())
-    write_durably(folder, REPORT, orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return body
+    run.write(f"{FOLDER}/{PAGE}", page(body).encode())
+    run.write_json(f"{FOLDER}/{REPORT}", body)
 
 
 def page(body: Json) -> str:

@@ -10,7 +10,8 @@ from serve.models import fetch
 from serve.models.wanted import base_sha256
 from serve.settings.errors import SettingsError
 from serve.settings.weights import FolderSettings, FolderSource, GgufSource, Source, Weights, WeightsSettings
-from train.finetune.recipe import TunedModel
+from train.finetune.recipe import Recipe, TunedModel, parse_recipe
+from train.run_folder import ADAPTER, CONFIG, RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,19 @@ class BaseCheckpoint:
 
     path: Path
     weights_sha256: list[str]
+
+
+def recipe_of(run: RunFolder) -> Recipe:
+    """The recipe of a finished run.
+
+    Raises:
+        SettingsError: the folder is that of none.
+        StorageError
+    """
+    content = run.read(CONFIG)
+    if content is None or not run.names(ADAPTER):
+        raise SettingsError(f"{run.address}: has no {CONFIG} and {ADAPTER}/; is it the folder of a finished run?")
+    return parse_recipe(content.decode(), f"{run.address}/{CONFIG}")
 
 
 def base_checkpoint(model: TunedModel, *, progress: bool) -> BaseCheckpoint:

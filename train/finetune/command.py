@@ -1,7 +1,7 @@
 """``python -m train.finetune``: tune a model by a recipe, on the Ray cluster that is there, or on this machine alone.
 
-Exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what may pass; 130
-interrupted. After 1, 75 and 130 the same command goes on from the last checkpoint.
+Exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 69 no room beside serving; 75
+hindered by what may pass; 130 interrupted. After 1, 69, 75 and 130 the same command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import orjson
 
 from serve.settings.environment import Environment
 from train.finetune.console import told
+from train.finetune.faults import FAULTS, NoRoom, RayUnreachable, RunFailed, RunTaken, first_line
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe, load_recipe
-from train.finetune.run import FAULTS, RayUnreachable, RunFailed, RunTaken, first_line, run
-from train.run_folder import TRY_AGAIN, RunFolder, StorageUnreachable
+from train.finetune.run import run
+from train.run_folder import NO_ROOM, TRY_AGAIN, RunFolder, StorageUnreachable
 
-_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 75 hindered by what
-may pass: Ray, the storage, another process on the run; 130 interrupted. After 1, 75 and 130 the same command goes on
-from the last checkpoint."""
+_EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 69 no room beside
+serving, with --spare-serving; 75 hindered by what may pass: Ray, the storage, another process on the run; 130
+interrupted. After 1, 69, 75 and 130 the same command goes on from the last checkpoint."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(recipe.to_yaml())
             return 0
         folder = RunFolder(options.storage or Environment.read().runs, options.run or _fresh_name(recipe))
-        return _run(Job(recipe, folder), wait=options.wait, as_json=options.json)
+        return _run(Job(recipe, folder), options)
+    except NoRoom as reason:
+        sys.stderr.write(f"{reason}\n")
+        return NO_ROOM
     except (*FAULTS, RunFailed, RunTaken, RayUnreachable) as error:
         sys.stderr.write(f"error: {error}\n")
         return TRY_AGAIN if isinstance(error, (RunTaken, RayUnreachable, StorageUnreachable)) else 1
@@ -70,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="so long for another process on the run to end (default: 0)",
     )
+    parser.add_argument(
+        "--spare-serving",
+        action="store_true",
+        help="leave free what serving lacks to its minimum; where there is no room beside it, end with 69",
+    )
     parser.add_argument("--check", action="store_true", help="show the whole recipe, checked, and do nothing else")
     parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
     return parser
@@ -85,13 +94,13 @@ def _seconds(text: str) -> float:
     return found
 
 
-def _run(job: Job, *, wait: float, as_json: bool) -> int:
+def _run(job: Job, options: argparse.Namespace) -> int:
     sys.stderr.write(f"the run's folder: {job.folder.address}\n")
     job.folder.make()
     # Ray puts a handler of its own in place of ours.
     with _ray(), _terminated_as_interrupted(), told(job.folder):
-        result = run(job, progress=True, wait=wait)
-    if as_json:
+        result = run(job, progress=True, wait=options.wait, spare_serving=options.spare_serving)
+    if options.json:
         sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
     return 0
 

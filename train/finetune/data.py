@@ -90,13 +90,8 @@ def data_on_this_node(folder: RunFolder) -> Iterator[Prepared]:
         PreparedError: it is not there, or was changed.
         StorageError
     """
-    if folder.local is not None:
-        yield load_prepared(folder.local / DATA)
-        return
-    with tempfile.TemporaryDirectory(prefix="groupqwen-data-") as scratch:
-        for name in (MANIFEST, *(f"data/{one}" for one in folder.names(f"{DATA}/data"))):
-            folder.get(f"{DATA}/{name}", Path(scratch) / name)
-        yield load_prepared(Path(scratch))
+    with folder.on_disk(DATA) as here:
+        yield load_prepared(here)
 
 
 def _take_over(out: Path, folder: RunFolder) -> None:

@@ -22,8 +22,12 @@ from train.events import EventLog
 from train.finetune.base import base_checkpoint
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe
+from train.finetune.wanted import PauseWanted, wants_pause
+from train.run_folder import RunFolder
 
 Json = dict[str, Any]
+
+_LOOK_SECONDS = 1.0
 
 
 def load_prompts(path: str) -> list[str]:
@@ -50,6 +54,7 @@ def replayed(job: Job, base: Path) -> list[Row]:
 
     Raises:
         SettingsError: the prompts cannot be read.
+        PauseWanted: somebody wants it before they are all answered.
     """
     import ray
 
@@ -64,11 +69,27 @@ def replayed(job: Job, base: Path) -> list[Row]:
         task = ray.remote(answer).options(
             num_cpus=recipe.resources.cpus, num_gpus=recipe.resources.gpus, max_retries=recipe.retries
         )
-        answers = ray.get(task.remote(job.to_config(), prompts))
+        answers = _awaited(task.remote(job.to_config(), prompts), job.folder)
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(kept, orjson.dumps(answers).decode())
     pairs = [(prompt, said) for prompt, said in zip(prompts, answers, strict=True) if said]
     return list(rows_of_pairs(pairs, replay.weight, recipe.seed))
+
+
+def _awaited(task: Any, folder: RunFolder) -> list[str | None]:  # noqa: ANN401 - Ray's reference
+    """What the base answers; Ray may have to wait for what the task takes, and somebody want something else.
+
+    Raises:
+        PauseWanted: somebody wants it; nothing of the answers is kept.
+    """
+    import ray
+
+    while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        if wants_pause(folder):
+            ray.cancel(task, force=True)
+            raise PauseWanted
+    found: list[str | None] = ray.get(task)
+    return found
 
 
 def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:

@@ -15,39 +15,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
-from train.checkpoints import CheckpointError
-from train.dataset.formats import PreparedError
+from train.checkpoints import Checkpoints
 from train.events import EventLog, read_events
 from train.finetune.base import BaseCheckpoint, base_checkpoint
-from train.finetune.data import DataError, manifest_of, prepare_data
+from train.finetune.data import manifest_of, prepare_data
+from train.finetune.faults import FAULTS, NoRoom, RunFailed, RunTaken, first_line
 from train.finetune.job import Job
 from train.finetune.plots import draw_curves
 from train.finetune.recipe import parse_recipe
 from train.finetune.replay import replayed
 from train.finetune.result import take_result
-from train.run_folder import CONFIG, CONTROL, PLOTS, RESULT, RunFolder, StorageError
+from train.finetune.wanted import PauseWanted
+from train.finetune.workers import require_room, trained
+from train.run_folder import CONFIG, CONTROL, PLOTS, RESULT, RunFolder
 
 Json = dict[str, Any]
 
-#: What is wrong with what was asked for, in one line.
-FAULTS = (SettingsError, DataError, PreparedError, ModelSourceError, StorageError, CheckpointError)
 
-
-class RunFailed(Exception):
-    """The workers failed more often than the recipe lets them; the message is one line."""
-
-
-class RayUnreachable(Exception):
-    """Ray can be neither reached nor started; the message is one line."""
-
-
-class RunTaken(Exception):
-    """Another process works on the run."""
-
-
-def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
+def run(job: Job, *, progress: bool, wait: float = 0.0, spare_serving: bool = False) -> Json:
     """Carry out a run, or go on with it; gives what ``result.json`` says, or the state ``paused``.
 
     Ray must be connected.
@@ -55,11 +41,13 @@ def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
     Args:
         progress: write the progress of downloads to standard error.
         wait: seconds for another process that works on the run to end.
+        spare_serving: leave free what serving lacks to its minimum, and do not wait for room beside it.
 
     Raises:
         SettingsError: the folder is that of another recipe.
         RunTaken: and not all of ``wait`` was enough.
-        RunFailed
+        NoRoom: there is none now beside serving; the same run goes on later.
+        RunFailed, RayUnreachable
         DataError, PreparedError, ModelSourceError, CheckpointError, StorageError
     """
     events = EventLog(job.folder)
@@ -73,7 +61,12 @@ def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
         begun = time.monotonic()
         events.state("starting", f"the run {job.folder.name} of {job.recipe.model.id} starts")
         try:
-            return _carried_out(job, events, begun, progress=progress)
+            return _carried_out(job, events, begun, progress=progress, spare_serving=spare_serving)
+        except PauseWanted:
+            return _paused(events, max(Checkpoints(job.folder).steps(), default=0))
+        except NoRoom as reason:
+            events.state("queued", str(reason))
+            raise
         except KeyboardInterrupt:
             events.state("cancelled", "the run was cancelled; the same command goes on with it")
             raise
@@ -85,7 +78,9 @@ def run(job: Job, *, progress: bool, wait: float = 0.0) -> Json:
             raise
 
 
-def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) -> Json:
+def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool, spare_serving: bool) -> Json:
+    if spare_serving:
+        require_room(job)
     base = base_checkpoint(job.recipe.model, progress=progress)
     # What is prepared has it already, and on another node the base would have to answer again.
     replay = replayed(job, base.path) if manifest_of(job.folder) is None else []
@@ -97,51 +92,8 @@ def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool) ->
         f"to learn from: {told}" + (f"; of it replay {len(replay)}" if replay else ""),
         {"rows": counts, "fingerprint": manifest["fingerprint"], **({"replay": len(replay)} if replay else {})},
     )
-    outcome = _trained(job)
+    outcome = trained(job, spare_serving=spare_serving)
     return _finished(job, events, base, manifest["fingerprint"], outcome, time.monotonic() - begun)
-
-
-def _trained(job: Job) -> Json:
-    """Run the workers; gives what they report at the end."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    from train.worker.loop import train_loop
-    from train.worker.losses import Losses
-
-    resources = job.recipe.resources
-    trainer = TorchTrainer(
-        train_loop,
-        train_loop_config=job.to_config(),
-        scaling_config=ScalingConfig(
-            num_workers=job.recipe.workers,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker={"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})},
-        ),
-        run_config=RunConfig(
-            # Ray's own notes; our checkpoints are not among them, so nothing of an earlier attempt is needed.
-            name=f"{job.folder.name}-{time.time_ns()}",
-            **_ray_storage(job.folder),
-            failure_config=FailureConfig(max_failures=job.recipe.retries),
-            callbacks=[Losses(job.folder)],
-        ),
-    )
-    try:
-        return dict(trainer.fit().return_value or {})
-    except TrainingFailedError as failure:
-        raise RunFailed(f"the workers failed: {_root(failure)}") from failure
-
-
-def _ray_storage(folder: RunFolder) -> Json:
-    """Where Ray Train keeps its notes: in the run's folder, which every node sees."""
-    if folder.local is not None:
-        return {"storage_path": f"{folder.address}/ray"}
-    from fsspec.core import url_to_fs
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-    files, root = url_to_fs(folder.address)
-    return {"storage_path": f"{root}/ray", "storage_filesystem": PyFileSystem(FSSpecHandler(files))}
 
 
 def _finished(
@@ -150,8 +102,7 @@ def _finished(
     """Plots, the adapter and the result; all but plots only where the run is through."""
     _plot(job.folder)
     if outcome["state"] == "paused":
-        events.state("paused", f"paused at step {outcome['step']}; the same command goes on")
-        return {"state": "paused", "steps": outcome["step"]}
+        return _paused(events, outcome["step"])
     taken = take_result(job, base, fingerprint)
     result = {
         "state": "succeeded",
@@ -169,6 +120,11 @@ def _finished(
     job.folder.write_json(RESULT, result)
     events.state("succeeded", f"done: {outcome['step']} steps")
     return result
+
+
+def _paused(events: EventLog, step: int) -> Json:
+    events.state("paused", f"paused at step {step}; the same command goes on")
+    return {"state": "paused", "steps": step}
 
 
 def _plot(folder: RunFolder) -> None:
@@ -200,17 +156,3 @@ def _alone(folder: RunFolder, wait: float) -> Iterator[None]:
             yield
     except Timeout:
         raise RunTaken(f"another process works on the run in {folder.address}") from None
-
-
-def _root(failure: BaseException) -> str:
-    """The first line of what a worker raised, under what Ray wraps around it."""
-    causes = getattr(failure, "worker_failures", None) or {}
-    inner: BaseException = next(iter(causes.values()), failure)
-    while (deeper := getattr(inner, "_base_exc", None) or inner.__cause__) is not None:
-        inner = deeper
-    return first_line(inner)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line that an error says, or else its name."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

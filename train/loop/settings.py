@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from serve.adapters.promotions import Rules
+from serve.adapters.promotions import Probation, Rules
 from serve.settings.base import Settings
 from serve.settings.model import ModelId
 from serve.settings.yaml_file import settings_in
@@ -53,10 +53,12 @@ class CanaryStep(Settings):
     Attributes:
         weight: its part of the requests for the model; 0 leaves it under its own name only.
         rules: when it is rolled back by itself.
+        probation: after which it is promoted by itself; none leaves that to people.
     """
 
     weight: Annotated[float, Field(ge=0, le=1)] = 0.1
     rules: Rules = Rules()
+    probation: Probation | None = None
 
 
 class LoopSettings(Settings):
@@ -64,7 +66,9 @@ class LoopSettings(Settings):
 
     Attributes:
         model: the id under which the model is served, whose conversations are collected.
-        folder: where the loop keeps its state, its data sets and its runs.
+        folder: where the loop keeps its state and its data sets.
+        runs: where its training runs lie: a folder, or an address that fsspec knows, such as ``s3://bucket/runs``; by
+            default ``runs`` in the loop's folder.
         curate: the recipe of curation. recipe: of the training, whose data is the curated set. evaluation: the
             settings of the evaluation, whose held-out data is that of the curated set unless it names its own.
         changes: of the training's recipe, as ``python -m train.finetune --set`` takes them.
@@ -72,6 +76,7 @@ class LoopSettings(Settings):
 
     model: ModelId
     folder: Text
+    runs: Text | None = None
     curate: Text
     recipe: Text
     evaluation: Text
@@ -93,4 +98,6 @@ def load_settings(path: str) -> LoopSettings:
         name: str(here / Path(getattr(settings, name)).expanduser())
         for name in ("folder", "curate", "recipe", "evaluation")
     }
+    if settings.runs is not None and "://" not in settings.runs:
+        paths["runs"] = str(here / Path(settings.runs).expanduser())
     return settings.model_copy(update=paths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -71,7 +70,7 @@ class Work:
     @property
     def run(self) -> RunFolder:
         """The folder of its training."""
-        return RunFolder(str(Path(self.settings.folder) / RUNS), self.round.name)
+        return RunFolder(self.settings.runs or f"{self.settings.folder}/{RUNS}", self.round.name)
 
     @property
     def served(self) -> Served:
@@ -194,7 +193,7 @@ def decide(work: Work) -> Json:
     if why_not:
         work.tell(f"{model}:{name} stays under its own name: {why_not}")
         return {"canary": 0.0}
-    promotions.canary(model, name, settings.weight, by="loop", rules=settings.rules)
+    promotions.canary(model, name, settings.weight, by="loop", rules=settings.rules, probation=settings.probation)
     work.tell(f"{model}:{name} answers {settings.weight:.0%} of the requests for the model")
     return {"canary": settings.weight}
 
@@ -223,8 +222,7 @@ def next_round(settings: LoopSettings, state: State, tell: Tell) -> Work:
     work = Work(settings, state.current, state.finished, tell)
     if "tune" in work.round.done or work.run.read(f"{DATA}/{MANIFEST}") is not None:
         return work
-    if work.run.local is not None:
-        shutil.rmtree(work.run.local, ignore_errors=True)
+    work.run.remove("")
     return replace(work, round=work.round.model_copy(update={"done": {}}))
 
 

@@ -13,8 +13,7 @@ from serve.adapters.errors import RegistryError
 from serve.models import ModelSourceError
 from serve.settings.errors import SettingsError
 from train.dataset.commands import UsageError, run_command
-from train.evaluate.command import of_run
-from train.evaluate.settings import EvaluationSettings
+from train.finetune.base import base_checkpoint, recipe_of
 from train.merge.checkpoint import merge_checkpoint
 from train.run_folder import ADAPTER, RunFolder, StorageError
 
@@ -60,13 +59,12 @@ def _run(options: argparse.Namespace) -> int:
     if out.exists():
         raise UsageError(f"--out {out} is there already")
     folder = RunFolder.of(options.run)
-    if folder.local is None:
-        raise SettingsError(f"{folder.address}: copy the run to a disk first")
-    if gguf:
-        merge_gguf(Path(options.base_gguf), folder.local / ADAPTER, out, options.quantization)
-    else:
-        _, subject = of_run(folder, folder.local, EvaluationSettings(), None)
-        merge_checkpoint(subject.base, subject.folder, out)
+    recipe = recipe_of(folder)
+    with folder.on_disk(ADAPTER) as peft:
+        if gguf:
+            merge_gguf(Path(options.base_gguf), peft, out, options.quantization)
+        else:
+            merge_checkpoint(base_checkpoint(recipe.model, progress=sys.stderr.isatty()).path, peft, out)
     sys.stdout.write(f"{out}\n")
     return 0
 

@@ -22,6 +22,20 @@ def load_rows(path: Path, objective: str, scratch: Path) -> Any:
     return rows.select_columns(_COLUMNS[objective])
 
 
+def filled(rows: Any, multiple: int) -> Any:
+    """The rows, and behind them so many of which nothing is learned that their number is a multiple of ``multiple``.
+
+    Workers that share rows out evenly would else take some twice, and judge by them twice.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    missing = -len(rows) % multiple
+    if not missing:
+        return rows
+    blank = {"input_ids": rows[0]["input_ids"][:2], "labels": [IGNORED] * 2, "seq_lengths": [2]}
+    return concatenate_datasets([rows, Dataset.from_list([blank] * missing, features=rows.features)])
+
+
 @dataclass(frozen=True)
 class Batches:
     """Rows to a batch.

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from train.checkpoints import CheckpointError, Checkpoints
+from train.checkpoints import CheckpointError, Checkpoints, Engine
 from train.events import EventLog
 from train.finetune.base import base_checkpoint
 from train.finetune.data import data_on_this_node
@@ -53,8 +53,11 @@ def train_loop(config: Json) -> Json:
     from train.worker.watch import Watch
 
     with tempfile.TemporaryDirectory(prefix="groupqwen-train-") as scratch, data_on_this_node(job.folder) as data:
-        with closing(Trackers(job, wanted=group.rank() == 0)) as trackers, _resumed(job, tell) as checkpoint:
-            watch = Watch(job, trackers)
+        with (
+            closing(Trackers(job, wanted=group.rank() == 0)) as trackers,
+            _resumed(job, tunable.engine, tell) as checkpoint,
+        ):
+            watch = Watch(job, trackers, tunable.engine)
             trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return _outcome(trainer.state, watch)
@@ -76,9 +79,9 @@ def _outcome(state: Any, watch: Any) -> Json:
 
 
 @contextmanager
-def _resumed(job: Job, tell: Callable[[str], None]) -> Iterator[Path | None]:
+def _resumed(job: Job, engine: Engine, tell: Callable[[str], None]) -> Iterator[Path | None]:
     """The last checkpoint that is whole, on this node; none where the run begins."""
-    step = group.from_first(_last_whole(job, tell) if group.rank() == 0 else None)
+    step = group.from_first(last_whole(job, engine, tell) if group.rank() == 0 else None)
     if step is None:
         yield None
         return
@@ -86,14 +89,25 @@ def _resumed(job: Job, tell: Callable[[str], None]) -> Iterator[Path | None]:
         yield folder
 
 
-def _last_whole(job: Job, tell: Callable[[str], None]) -> int | None:
+def last_whole(job: Job, engine: Engine, tell: Callable[[str], None]) -> int | None:
+    """The step of the checkpoint that a run goes on from; none where it begins.
+
+    Args:
+        engine: what trains now.
+        tell: is told of checkpoints that are not whole, and where another engine made the one that is taken.
+    """
     checkpoints = Checkpoints(job.folder)
     for step in reversed(checkpoints.steps()):
         try:
-            checkpoints.verify(step)
+            manifest = checkpoints.verify(step)
         except CheckpointError as fault:
             tell(f"the checkpoint of step {step} is passed over: {fault}")
             continue
+        if manifest.engine not in (None, engine):
+            tell(
+                f"the run goes on by {engine} from a checkpoint that {manifest.engine} has made: the weights are the"
+                " same, the losses will not be those that it would have had"
+            )
         return step
     return None
 

@@ -8,9 +8,11 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from train.dataset.formats import Prepared
+from train.dataset.formats import IGNORED, Prepared
 from train.finetune.recipe import Recipe
-from train.worker.batches import Batches, load_rows
+from train.worker import group
+from train.worker.batches import Batches, filled, load_rows
+from train.worker.judged import AnswerLoss
 from train.worker.tunable import Tunable
 
 
@@ -19,6 +21,39 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
 
     def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:
         return dataset
+
+
+class _Judging:
+    """A trainer whose ``eval_loss`` is the mean over answer tokens; its own would be one over batches, in which an
+    answer of a word weighs as much as one of a page."""
+
+    _judged: AnswerLoss
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        self._judged = AnswerLoss()
+        found = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)  # type: ignore[misc]
+        found.metrics[f"{metric_key_prefix}_loss"] = self._judged.mean()
+        return found
+
+    def prediction_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
+        import torch
+
+        # With a cache, sequences of a pack would see each other.
+        inputs = {**self._prepare_inputs(inputs), "use_cache": False}
+        answers = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        with torch.no_grad(), self.compute_loss_context_manager():
+            # Not told how many tokens there are, it gives the mean over those of this batch, whatever the trainer.
+            loss = self.compute_loss(model, inputs).detach().mean()
+        self._judged.add(float(loss), answers)
+        return loss, None, None
+
+
+class AnswerTrainer(_Judging, Trainer):  # type: ignore[misc]
+    """Learns from answers."""
+
+
+class UnslothTrainer(_Judging, SFTTrainer):  # type: ignore[misc]
+    """Learns from answers by Unsloth."""
 
 
 def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path, watch: TrainerCallback) -> Any:
@@ -41,12 +76,14 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
         trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
     else:
         batches = Batches(tunable.tokenizer.pad_token_id, recipe.packing)
+        if "validation" in rows:
+            given["eval_dataset"] = filled(rows["validation"], group.size() * recipe.micro_batch)
         if tunable.engine == "unsloth":
             args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-            trainer = SFTTrainer(args=args, data_collator=batches, **given)
+            trainer = UnslothTrainer(args=args, data_collator=batches, **given)
         else:
             # TRL's own computes with kernels of GPUs, which Unsloth replaces on processors.
-            trainer = Trainer(args=TrainingArguments(**settings), data_collator=batches, **given)
+            trainer = AnswerTrainer(args=TrainingArguments(**settings), data_collator=batches, **given)
     for quiet in ("PrinterCallback", "ProgressCallback"):
         _remove(trainer, quiet)
     return trainer

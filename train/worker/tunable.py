@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from train.checkpoints import Engine
 from train.finetune.recipe import Recipe
 from train.worker import group
-
-Engine = Literal["unsloth", "peft"]
 
 
 class EngineRefused(Exception):
@@ -78,6 +78,9 @@ def _refused(recipe: Recipe) -> str | None:
     pairs_by_processor = recipe.objective == "dpo" and not torch.cuda.is_available()
     if recipe.engine == "peft" and not pairs_by_processor:
         return "the recipe wants PEFT"
+    # It would load vLLM where that is installed, which takes seconds and is for what nobody asks for here. A build of
+    # vLLM for other processors would end the process. To those who ask, it is not there now.
+    sys.modules.setdefault("vllm", None)  # type: ignore[arg-type]
     try:
         # Before transformers and trl are used: it changes them.
         import unsloth  # noqa: F401

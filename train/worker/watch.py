@@ -15,10 +15,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from train.checkpoints import Checkpoints, Manifest, path_of
+from train.checkpoints import Checkpoints, Engine, Manifest, path_of
 from train.events import EventLog
 from train.finetune.job import Job
-from train.run_folder import CONTROL
+from train.finetune.wanted import wants_pause
 from train.worker import group
 from train.worker.trackers import Trackers
 
@@ -29,23 +29,29 @@ _LOOK_SECONDS = 1.0
 #: What a checkpoint of transformers has and nobody reads again.
 _LEFT_OUT = ("training_args.bin", "README.md")
 _LIBRARIES = ("torch", "transformers", "trl", "peft")
+#: What Unsloth computes by, noted where it trained.
+_UNSLOTH = ("unsloth", "unsloth_zoo")
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Watches one worker's part of a run.
+
+    Args:
+        engine: what trains; checkpoints say so.
 
     Attributes:
         paused: whether the run ends because somebody wants it to pause.
         stopped_early: whether it ends because nothing is gained any more.
     """
 
-    def __init__(self, job: Job, trackers: Trackers) -> None:
+    def __init__(self, job: Job, trackers: Trackers, engine: Engine) -> None:
         self.paused = False
         self.stopped_early = False
         self._job = job
         self._events = EventLog(job.folder)
         self._checkpoints = Checkpoints(job.folder)
         self._trackers = trackers
+        self._engine = engine
         self._first = group.rank() == 0
         self._looked = 0.0
         self._noted = (time.monotonic(), 0)
@@ -132,7 +138,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         )
         shutil.rmtree(written)
         if self._first:
-            manifest = _manifest(state, {name: file for files in added for name, file in files.items()})
+            files = {name: file for those in added for name, file in those.items()}
+            manifest = _manifest(state, self._engine, files)
             self._checkpoints.finish(manifest)
             self._checkpoints.prune(self._job.recipe.checkpoint.keep)
             data = {"step": step, "path": path_of(step), "loss": manifest.loss, "eval_loss": manifest.eval_loss}
@@ -145,8 +152,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if not self._first or now - self._looked < _LOOK_SECONDS:
             return False
         self._looked = now
-        wanted = self._job.folder.read_json(CONTROL)
-        return wanted is not None and wanted.get("wanted") == "pause"
+        return wants_pause(self._job.folder)
 
 
 def gains_nothing(losses: list[float], patience: int, min_delta: float) -> bool:
@@ -156,7 +162,7 @@ def gains_nothing(losses: list[float], patience: int, min_delta: float) -> bool:
     return min(losses[-patience:]) > min(losses[:-patience]) - max(min_delta, 1e-12)
 
 
-def _manifest(state: TrainerState, files: dict[str, Any]) -> Manifest:
+def _manifest(state: TrainerState, engine: Engine, files: dict[str, Any]) -> Manifest:
     def noted(name: str) -> float | None:
         history = state.log_history
         return next((entry[name] for entry in history if name in entry and entry["step"] == state.global_step), None)
@@ -170,6 +176,7 @@ def _manifest(state: TrainerState, files: dict[str, Any]) -> Manifest:
         loss=noted("loss"),
         eval_loss=noted("eval_loss"),
         created=datetime.now(UTC),
-        versions={name: version(name) for name in _LIBRARIES},
+        engine=engine,
+        versions={name: version(name) for name in (*_LIBRARIES, *(_UNSLOTH if engine == "unsloth" else ()))},
         files=files,
     )

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -36,7 +37,7 @@ from serve.gateway.query import query_of
 from serve.protocol.http import header, read_body, send_bytes, send_json
 from serve.protocol.validation import parse_json, parse_request
 from serve.settings.gateway import FineTuning
-from serve.store import FineTuningJob, JobEvent, Store
+from serve.store import FineTuningJob, JobEvent, JobRoom, Store, StoredFile
 from serve.store.records import utc_now
 from train.jobs import Checkpoints, JobsUnreachable, RunFolder, StorageError, kept_log
 
@@ -76,9 +77,9 @@ class FineTuningJobs:
         job = self._new(tenant, asked, _idempotency_key(scope))
         made = await self._jobs.repeated(job)
         if made is None:
-            await self._check(asked, tenant)
-            created = message(f"Created fine-tuning job: {job.id}")
-            made = await self._jobs.add(job, self._settings.unfinished_jobs, created)
+            files = await self._checked(asked, tenant)
+            job = replace(job, copied_bytes=sum(file.bytes for file in files))
+            made = await self._jobs.add(job, self._room(), message(f"Created fine-tuning job: {job.id}"))
             self._runner.wake()
         await send_json(send, job_body(made))
 
@@ -95,7 +96,7 @@ class FineTuningJobs:
         await send_json(send, job_body(await self._found(scope)))
 
     async def cancel(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """End a job for good; nothing of it is published."""
+        """End a job for good, or give up one that failed; nothing of it is published."""
         await send_json(send, job_body(await self._changed(scope, _cancelled)))
 
     async def pause(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,8 +171,12 @@ class FineTuningJobs:
             idempotency_key=key,
         )
 
-    async def _check(self, asked: FineTuningRequest, tenant: str) -> None:
-        """Raise for what can be said at once: the model and the files."""
+    def _room(self) -> JobRoom:
+        settings = self._settings
+        return JobRoom(settings.unfinished_jobs, settings.copied_bytes, settings.all_copied_bytes)
+
+    async def _checked(self, asked: FineTuningRequest, tenant: str) -> list[StoredFile]:
+        """The files of a job; raises for what can be said at once of these and of the model."""
         if ":" in asked.model:
             raise InvalidRequest(
                 "An adapter cannot be tuned further; name the model that it belongs to.",
@@ -180,10 +185,13 @@ class FineTuningJobs:
             )
         self._members.get(asked.model)
         recipe_of(asked.model, asked.wanted_method.type, self._settings)
+        files = []
         for param, id in (("training_file", asked.training_file), ("validation_file", asked.validation_file)):
             if id is not None:
                 file = await found_file(self._store.files.get, param, id, tenant)
                 require_form(file, asked.wanted_method.type, param)
+                files.append(file)
+        return files
 
     async def _found(self, scope: Scope) -> FineTuningJob:
         return await self._jobs.get(scope["path_params"]["id"], _tenant(scope))
@@ -207,9 +215,11 @@ class FineTuningJobs:
 def _cancelled(job: FineTuningJob) -> Decision:
     if job.status == "cancelled":
         return None
-    if job.status in ("succeeded", "failed"):
+    # One that failed could go on, and keeps copies for that.
+    if job.status == "succeeded" or (job.status == "failed" and not job.attempt):
         raise _wrong_state(job, "cancelled")
-    return {"status": "cancelled", "wanted": "cancel", "finished_at": utc_now()}, message("The job was cancelled")
+    ended = {"status": "cancelled", "wanted": "cancel", "finished_at": utc_now(), "error": None}
+    return ended, message("The job was cancelled")
 
 
 def _paused(job: FineTuningJob) -> Decision:

@@ -16,6 +16,7 @@ from serve.gateway.fine_tuning.programs import run_module
 from serve.store import FineTuningJob, JobEvent, Store
 from serve.store.records import Level, utc_now
 from train.jobs import (
+    NO_ROOM,
     RESULT,
     TRY_AGAIN,
     Event,
@@ -97,7 +98,7 @@ class Following:
             # A gateway may have been killed between publishing and saying so.
             await self._run(_withdraw, followed)
             await self._run(clear, run, whole=job.attempt == 0)
-            await self._jobs.change(followed, wanted=None)
+            await self._jobs.change(followed, wanted=None, copied_bytes=0)
 
     async def _index(self, job: FineTuningJob, run: RunFolder) -> FineTuningJob | None:
         """Take the new events of a run into the database; none where the job was changed meanwhile."""
@@ -120,8 +121,12 @@ class Following:
             await self._publish(job, run, result)
         elif state == "paused" or (job.wanted == "pause" and (hindered or state != "failed")):
             await self._jobs.change(job, message("The job is paused; its last checkpoint is kept."), **_PAUSED)
+        elif look.exit_code == NO_ROOM:
+            # The run has said why. It keeps its place, and it was no failure.
+            await self._jobs.change(job, status="queued")
         elif look.status == "stopped":
-            await self._finish(job, message("The job was stopped in Ray."), status="cancelled")
+            await self._run(clear, run, whole=False)
+            await self._finish(job, message("The job was stopped in Ray."), status="cancelled", copied_bytes=0)
         elif hindered and job.restarts < MAX_RESTARTS:
             text = await self._last_line(job, look)
             told = message(f"The run goes on from its last checkpoint, since it was hindered: {text}", "warning")
@@ -146,6 +151,8 @@ class Following:
         if ended.exit_code:
             await self._fail(job, "publishing_failed", f"The adapter could not be published: {reason}")
             return
+        # Nothing of it goes on from here. Before the end is noted: what is noted is not looked at again.
+        await self._run(clear, run, whole=False)
         name = f"{job.model}:{job.adapter}"
         done = await self._finish(
             job,
@@ -154,6 +161,7 @@ class Following:
             status="succeeded",
             fine_tuned_model=name,
             trained_tokens=result.get("trained_tokens"),
+            copied_bytes=0,
         )
         if done is None and (await self._jobs.get(job.id, job.tenant)).status == "cancelled":
             await self._run(_withdraw, job)

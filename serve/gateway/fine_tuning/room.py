@@ -1,62 +1,39 @@
-"""Whether a job's workers find their resources on the nodes, with serving's minimum left alone. Only arithmetic."""
+"""What the workers of a job take, and which nodes have memory for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from serve.cluster import Capacity, Resources
+from serve.capacity import Capacity, Resources
 from serve.gateway.members import Member
+from serve.room import in_words, worker_bundles
 from serve.store import FineTuningJob
-
-#: Ray counts in ten-thousandths.
-_STEP = 1e-4
 
 
 def bundles_of(job: FineTuningJob) -> list[Resources]:
     """What each worker of a job that was validated takes."""
     plan = job.plan or {}
-    one = {"CPU": float(plan["cpus"])} | ({"GPU": float(plan["gpus"])} if plan["gpus"] else {})
-    return [one] * int(plan["workers"])
+    return worker_bundles(int(plan["workers"]), plan["cpus"], plan["gpus"])
 
 
 def needs_of(job: FineTuningJob) -> str:
     """The same for people."""
     plan = job.plan or {}
-    return f"{plan['workers']} x ({plan['cpus']:g} CPU, {plan['gpus']} GPU)"
+    return in_words(plan["workers"], plan["cpus"], plan["gpus"])
 
 
-def has_room(capacity: Capacity, promised: Iterable[Resources], wanted: Iterable[Resources]) -> bool:
-    """Whether ``wanted`` is free now, beside what serving lacks to its minimum.
-
-    Args:
-        promised: what jobs will take that were started and have not taken it yet.
-    """
-    missing = list(capacity.missing)
-    for bundle in _beyond(capacity):
-        if bundle in missing:
-            missing.remove(bundle)
-    free = [dict(node.free) for node in capacity.nodes]
-    return not any(_left_over(free, bundles) for bundles in (missing, promised, wanted))
-
-
-def could_have_room(capacity: Capacity, wanted: Iterable[Resources]) -> bool:
-    """Whether ``wanted`` fits on the nodes that there are, when nothing runs but serving at its minimum."""
-    total = [dict(node.total) for node in capacity.nodes]
-    _left_over(total, capacity.minimum)
-    return not _left_over(total, wanted)
-
-
-def beside_serving(capacity: Capacity) -> Resources:
-    """What all nodes have together beside serving's minimum."""
-    found: Resources = {}
-    for node in capacity.nodes:
-        for name in ("CPU", "GPU"):
-            found[name] = found.get(name, 0.0) + node.total.get(name, 0.0)
-    for sign, bundles in ((-1, capacity.minimum), (1, _beyond(capacity))):
-        for bundle in bundles:
-            for name in found:
-                found[name] += sign * bundle.get(name, 0.0)
-    return found
+def lacks_memory(capacity: Capacity, members: Iterable[Member], job: FineTuningJob) -> str | None:
+    """What to tell where the nodes have no memory for a job's workers now; none where they do, or nobody knows."""
+    plan = job.plan or {}
+    if plan["bytes"] is None or plan["gpus"]:
+        return None
+    places = memory_places(capacity, members, plan["bytes"])
+    if places >= plan["workers"]:
+        return None
+    return (
+        f"A worker of this job takes some {plan['bytes'] / 2**30:.1f} GiB of memory; beside the models, the nodes"
+        f" have room for {places} of its {plan['workers']} workers."
+    )
 
 
 def memory_places(capacity: Capacity, members: Iterable[Member], bytes: int) -> int:
@@ -72,25 +49,3 @@ def memory_places(capacity: Capacity, members: Iterable[Member], bytes: int) -> 
             held[node] = held.get(node, 0.0) + need / len(member.application.nodes)
     left = (node.total.get("memory", 0.0) - held.get(node.id, 0.0) for node in capacity.nodes)
     return sum(max(0, int(one // bytes)) for one in left)
-
-
-def _beyond(capacity: Capacity) -> list[Resources]:
-    """What of serving's minimum these nodes could not hold if nothing else ran: no job can take it away."""
-    return _left_over([dict(node.total) for node in capacity.nodes], capacity.minimum)
-
-
-def _left_over(nodes: list[Resources], bundles: Iterable[Resources]) -> list[Resources]:
-    """Take each bundle from a node that has it, the largest first; gives those that find none."""
-    left = []
-    for bundle in sorted(bundles, key=lambda one: (one.get("GPU", 0.0), one.get("CPU", 0.0)), reverse=True):
-        node = next((one for one in nodes if _holds(one, bundle)), None)
-        if node is None:
-            left.append(bundle)
-            continue
-        for name, amount in bundle.items():
-            node[name] = node.get(name, 0.0) - amount
-    return left
-
-
-def _holds(node: Resources, bundle: Resources) -> bool:
-    return all(node.get(name, 0.0) + _STEP >= amount for name, amount in bundle.items())

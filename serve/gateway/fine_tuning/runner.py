@@ -19,10 +19,11 @@ from typing import ParamSpec, TypeVar
 from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
 from serve.gateway.fine_tuning.following import Following, message
-from serve.gateway.fine_tuning.room import bundles_of, has_room, needs_of
+from serve.gateway.fine_tuning.room import bundles_of, lacks_memory, needs_of
 from serve.gateway.fine_tuning.validation import AskCapacity, Validation
 from serve.gateway.keeper import Keeper
 from serve.gateway.members import Members
+from serve.room import has_room
 from serve.settings.gateway import FineTuning
 from serve.store import FineTuningJob, Store
 from serve.store.records import utc_now
@@ -66,6 +67,7 @@ class Runner:
     ) -> None:
         self.settings = settings
         self._store = store
+        self._members = members
         self._ask_capacity = ask_capacity
         self._made = ray_jobs
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
@@ -147,16 +149,17 @@ class Runner:
 
     async def _sweep(self, days: int) -> None:
         """Remove the folders of runs whose jobs ended longer ago; every gateway does, and it may come twice."""
+        jobs = self._store.jobs
         try:
-            runs = await self._store.jobs.runs_ended_before(utc_now() - timedelta(days=days))
+            for run in await jobs.runs_ended_before(utc_now() - timedelta(days=days)):
+                try:
+                    await self._run(clear, RunFolder.of(run), whole=True)
+                except StorageError as error:
+                    logger.warning("the folder of an old run could not be removed: %s", error)
+                else:
+                    await jobs.forget_copies(run)
         except GroupQwenError as error:
             logger.warning("old runs could not be looked for: %s", error)
-            return
-        for run in runs:
-            try:
-                await self._run(clear, RunFolder.of(run), whole=True)
-            except StorageError as error:
-                logger.warning("the folder of an old run could not be removed: %s", error)
 
     async def _step(self, job: FineTuningJob) -> None:
         """Bring one job forward by one step."""
@@ -179,7 +182,12 @@ class Runner:
             await self._run(clear, RunFolder.of(job.run), whole=True)
             found = {"code": error.code, "message": error.message, "param": error.param}
             await self._store.jobs.change(
-                job, message(error.message, "error"), status="failed", error=found, finished_at=utc_now()
+                job,
+                message(error.message, "error"),
+                status="failed",
+                error=found,
+                finished_at=utc_now(),
+                copied_bytes=0,
             )
             return
         await self._store.jobs.change(
@@ -203,7 +211,11 @@ class Runner:
         first = queue[0]
         starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
         promised = [bundle for job in starting for bundle in bundles_of(job)]
-        if has_room(await self._ask_capacity(), promised, bundles_of(first)):
+        capacity = await self._ask_capacity()
+        lacks = lacks_memory(capacity, self._members.all(), first)
+        if not has_room(capacity, promised, bundles_of(first)):
+            lacks = f"Waiting for {needs_of(first)} to be free"
+        if lacks is None:
             attempt = first.attempt + 1
             told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
             await self._store.jobs.change(
@@ -211,8 +223,7 @@ class Runner:
             )
             self.wake()
         elif self._told.get(first.id) != first.queued_at:
-            waits = message(f"Waiting for {needs_of(first)} to be free")
-            if await self._store.jobs.change(first, waits) is not None:
+            if await self._store.jobs.change(first, message(lacks)) is not None:
                 self._told[first.id] = first.queued_at
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 
-from serve.cluster import Capacity
+from serve.capacity import Capacity
 from serve.errors import GroupQwenError, InvalidRequest, Unavailable
 from serve.gateway.fine_tuning.programs import ROOT, run_module
-from serve.gateway.fine_tuning.room import beside_serving, bundles_of, could_have_room, memory_places, needs_of
+from serve.gateway.fine_tuning.room import bundles_of, lacks_memory, needs_of
 from serve.gateway.keeper import Keeper
 from serve.gateway.members import Members
+from serve.room import beside_serving, could_have_room
 from serve.settings.gateway import FineTuning
 from serve.store import FineTuningJob, Store, StoredFile
 from train.jobs import FILES, RECIPE, RunFolder
@@ -109,7 +110,7 @@ class Validation:
 
     async def _require_room(self, job: FineTuningJob) -> None:
         """Raise where the job could never start on the nodes that there are."""
-        capacity, plan = await self._ask_capacity(), job.plan or {}
+        capacity = await self._ask_capacity()
         if not could_have_room(capacity, bundles_of(job)):
             has = beside_serving(capacity)
             raise InvalidRequest(
@@ -117,15 +118,8 @@ class Validation:
                 f" {has.get('CPU', 0):g} CPU and {has.get('GPU', 0):g} GPU.",
                 code="not_enough_resources",
             )
-        if plan["bytes"] is None or plan["gpus"]:
-            return
-        places = memory_places(capacity, self._members.all(), plan["bytes"])
-        if places < plan["workers"]:
-            raise InvalidRequest(
-                f"A worker of this job takes some {plan['bytes'] / 2**30:.1f} GiB of memory; beside the models, the"
-                f" nodes have room for {places} of its {plan['workers']} workers. A smaller batch_size takes less.",
-                code="not_enough_memory",
-            )
+        if (lacks := lacks_memory(capacity, self._members.all(), job)) is not None:
+            raise InvalidRequest(f"{lacks} A smaller batch_size takes less.", code="not_enough_memory")
 
 
 async def found_file(

@@ -12,7 +12,7 @@ import pytest
 from serve.adapters.errors import AdapterMissing, BadManifest, BadName, NotEarned
 from serve.adapters.files import PROMOTIONS, version_in
 from serve.adapters.manifest import Base
-from serve.adapters.promotions import Pin, Promotions, Rules, Standing
+from serve.adapters.promotions import Pin, Probation, Promotions, Rules, Standing
 from serve.adapters.registry import Registry
 from tests.peft import save, tensors
 
@@ -129,6 +129,39 @@ def test_many_who_roll_back_at_once_do_it_once(published: Published) -> None:
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(roll_back, range(8))) == 1
     assert len(published.promotions.history("m")) == 2
+
+
+def test_a_canary_graduates_once_and_only_as_it_is(published: Published) -> None:
+    pin = published.publish("a")
+    other = Pin(name="a", version="0" * 16)
+    published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation(hours=1))
+    assert published.promotions.graduate("m", other, reason="fine") is None
+    made = published.promotions.graduate("m", pin, reason="fine")
+    assert made is not None and (made.action, made.by, made.reason) == ("promote", "gate", "fine")
+    assert (published.standing().default, published.standing().canary) == (pin, None)
+    assert published.promotions.graduate("m", pin, reason="fine") is None
+    assert len(published.promotions.history("m")) == 2
+
+
+def test_no_canary_graduates_that_the_gate_did_not_pass_or_that_was_rolled_back(published: Published) -> None:
+    pin = published.publish("a", evaluation={"gate": {"passed": False}})
+    published.promotions.canary("m", "a", 0.1, by="operator", reason="tried by hand", probation=Probation())
+    assert published.promotions.graduate("m", pin, reason="fine") is None
+    pin = published.publish("a")
+    published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation())
+    published.promotions.roll_back("m", pin, by="errors", reason="fails")
+    assert published.promotions.graduate("m", pin, reason="fine") is None
+    assert published.standing().default is None
+
+
+def test_a_record_from_before_there_was_probation_is_read(published: Published) -> None:
+    published.publish("a")
+    published.promotions.canary("m", "a", 0.1, by="loop")
+    path = published.registry.root / "m" / PROMOTIONS
+    line = path.read_text(encoding="utf-8")
+    assert '"probation":null' in line
+    path.write_text(line.replace(',"probation":null', ""), encoding="utf-8")
+    assert published.standing().canary is not None
 
 
 def test_what_is_not_published_cannot_be_promoted(published: Published) -> None:

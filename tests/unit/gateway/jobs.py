@@ -14,14 +14,14 @@ from typing import Any
 import httpx
 import yaml
 
-from serve.cluster import Capacity, Node, Resources
+from serve.capacity import Capacity, Node, Resources
 from serve.gateway.fine_tuning import Runner
 from serve.store import FileRoom, FineTuningJob, JobEvent, StoredFile
 from serve.store.records import utc_now
 from tests.unit.gateway.group import Group, group
 from tests.unit.gateway.uploads import CHAT, folder
 from tests.unit.replica.models import echo
-from train.events import EventLog
+from train.events import EventLog, State
 from train.jobs import JobsUnreachable, Look, RayJobs, RunFolder
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -89,10 +89,17 @@ class Cluster:
 
 
 class Bench:
-    """A gateway with a model that can be tuned, and all that a job meets."""
+    """A gateway with a model that can be tuned, and all that a job meets.
 
-    def __init__(self, one: Group, ray: TableOfJobs, cluster: Cluster, recipe: Path) -> None:
+    Attributes:
+        settings: of fine-tuning.
+    """
+
+    def __init__(
+        self, one: Group, ray: TableOfJobs, cluster: Cluster, recipe: Path, settings: dict[str, Any]
+    ) -> None:
         self.group = one
+        self.settings = settings
         self.ray = ray
         self.cluster = cluster
         self.recipe = recipe
@@ -155,6 +162,17 @@ class Bench:
         await self.look()
         return await self.job(job.id)
 
+    async def ended(self, job: FineTuningJob, look: Look, *states: State) -> FineTuningJob:
+        """The job after its program has ended like this, with its run having said this before."""
+        log = self.log(job)
+        for state in states:
+            log.state(state, f"it is {state}", {"code": "X"} if state == "failed" else None)
+        if "succeeded" in states:
+            RunFolder.of(job.run).write_json("result.json", {"state": "succeeded", "trained_tokens": 1234})
+        self.ray.looks[job.submission] = look
+        await self.look()
+        return await self.job(job.id)
+
     def log(self, job: FineTuningJob) -> EventLog:
         folder = RunFolder.of(job.run)
         folder.make()
@@ -180,4 +198,4 @@ async def bench(place: Path, recipe: dict[str, Any] | None = None, **user_config
     async with group(
         place, echo(MODEL), ray_jobs=ray, ask_capacity=cluster.capacity, fine_tuning=settings, **user_config
     ) as one:
-        yield Bench(one, ray, cluster, path)
+        yield Bench(one, ray, cluster, path, settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from serve.adapters.files import version_in
 from serve.adapters.manifest import Base
 from serve.adapters.promotions import Pin, Promotions, Rules
 from serve.adapters.registry import Registry
@@ -25,13 +26,15 @@ RULES = Rules(min_ratings=4, down_excess=0.2)
 class Watched:
     """A store, a registry with one adapter, and who watches both."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, *, passed: bool = False) -> None:
         self.store = store
         registry = Registry(folder / "registry")
         self.promotions = Promotions(registry)
         self.watch = FeedbackWatch(store, self.promotions)
         source = save(folder / "source", tensors({"model.layers.0.self_attn.q_proj": (8, 8)}))
-        self.pin = Pin(name="a", version=registry.publish(Base(model="m"), "a", source).version)
+        evaluation = {"version": version_in(source), "gate": {"passed": True}} if passed else {}
+        manifest = registry.publish(Base(model="m"), "a", source, evaluation=evaluation)
+        self.pin = Pin(name="a", version=manifest.version)
         self._number = 0
 
     async def rate(

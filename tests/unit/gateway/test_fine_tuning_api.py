@@ -150,6 +150,24 @@ async def test_a_caller_has_so_many_unfinished_jobs_at_most(one: Bench) -> None:
     await one.create()
 
 
+async def test_what_jobs_keep_of_files_has_an_end_for_each_caller_and_for_all(one: Bench) -> None:
+    file = await one.file()
+    size = (await one.group.store.files.get(file, "local")).bytes
+    room = {"copied_bytes": 1024, "all_copied_bytes": 2048}
+    one.group.configure(fine_tuning={**one.settings, **room, "unfinished_jobs": 100})
+    fits = 1024 // (2 * size)
+    made = [await one.create(training_file=file, validation_file=file) for _ in range(fits)]
+    message = await refused(one, "quota_exceeded", "training_file", training_file=file, validation_file=file)
+    assert f"1024 bytes of your jobs, {fits * 2 * size} are taken, and this one's files have {2 * size}" in message
+    # What is removed makes room.
+    await one.call("POST", f"/{made[0]['id']}/cancel")
+    await one.look()
+    await one.create(training_file=file, validation_file=file)
+    one.group.configure(fine_tuning={**one.settings, "all_copied_bytes": 1024, "unfinished_jobs": 100})
+    message = await refused(one, "quota_exceeded", "training_file", training_file=file, validation_file=file)
+    assert "of everybody's jobs" in message
+
+
 async def test_keys_need_the_scope_and_see_their_own(one: Bench) -> None:
     made = await one.create()
     without, own = await key(one.group, "files", "inference", "admin"), await key(one.group, "fine_tuning")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.cluster import Capacity, Node, Resources
-from serve.gateway.fine_tuning.room import beside_serving, could_have_room, has_room, memory_places
+from serve.capacity import Capacity, Node, Resources
+from serve.gateway.fine_tuning.room import memory_places
 from serve.gateway.members import Member
 from serve.residency.ledger import Report
+from serve.room import beside_serving, could_have_room, has_room
 from tests.unit.gateway.group import running
 
 AMOUNTS = st.integers(0, 80).map(lambda tenths: tenths / 10)

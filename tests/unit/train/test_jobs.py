@@ -14,7 +14,7 @@ def test_a_run_goes_on_by_the_command_that_began_it(tmp_path: Path) -> None:
     assert command_of(run) == command_of(RunFolder.of(run.address))
     assert command_of(run)[1:] == [
         *("-m", "train.finetune", "--config", f"{tmp_path}/ftjob-1/job.yaml"),
-        *("--run", "ftjob-1", "--storage", str(tmp_path), "--wait", "300"),
+        *("--run", "ftjob-1", "--storage", str(tmp_path), "--wait", "300", "--spare-serving"),
     ]
 
 

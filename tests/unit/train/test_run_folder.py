@@ -78,3 +78,14 @@ def test_others_cannot_look_into_it(tmp_path: Path) -> None:
     folder.write("inner/x", b"x")
     for path in (tmp_path / "runs", tmp_path / "runs" / "one" / "inner"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_the_run_is_on_this_machine_with_all_that_is_in_it(folder: RunFolder) -> None:
+    for path in ("data/manifest.json", "data/data/train/0.parquet", "database/other"):
+        folder.write(path, path.encode())
+    with folder.on_disk("data") as here:
+        found = {one.relative_to(here).as_posix(): one.read_text() for one in here.rglob("*") if one.is_file()}
+    assert found == {
+        "manifest.json": "data/manifest.json",
+        "data/train/0.parquet": "data/data/train/0.parquet",
+    }

@@ -13,6 +13,8 @@ from filelock import FileLock
 from tests.finetuning import recipe
 from train.finetune import command
 from train.finetune.command import main
+from train.finetune.faults import NoRoom
+from train.finetune.job import Job
 
 
 @pytest.fixture
@@ -81,3 +83,21 @@ def test_a_wait_that_is_no_time_is_refused(config: str, seconds: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--config", config, "--wait", seconds])
     assert ended.value.code == 2
+
+
+def test_no_room_beside_serving_has_an_exit_code_of_its_own(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spared: list[bool] = []
+
+    def run(job: Job, *, progress: bool, wait: float, spare_serving: bool) -> None:
+        spared.append(spare_serving)
+        raise NoRoom("1 x (1 CPU, 0 GPU) are not free")
+
+    monkeypatch.setattr(command, "_ray", nullcontext)
+    monkeypatch.setattr(command, "run", run)
+    arguments = ["--config", config, "--storage", str(tmp_path / "runs"), "--run", "one"]
+    assert main([*arguments, "--spare-serving"]) == 69
+    assert "are not free" in capsys.readouterr().err
+    assert main(arguments) == 69
+    assert spared == [True, False]

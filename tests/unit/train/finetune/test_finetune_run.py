@@ -9,8 +9,9 @@ import pytest
 
 from tests.finetuning import recipe, tiny_checkpoint, write_chats
 from train.finetune import run as running
+from train.finetune.faults import RunFailed
 from train.finetune.job import Job
-from train.finetune.run import RunFailed, run
+from train.finetune.run import run
 from train.run_folder import RunFolder
 
 
@@ -23,11 +24,11 @@ def test_the_base_answers_for_replay_once_whatever_node_goes_on(
         asked.append(base)
         return []
 
-    def lost(job: Job) -> dict[str, Any]:
+    def lost(job: Job, *, spare_serving: bool) -> dict[str, Any]:
         raise RunFailed("the workers failed")
 
     monkeypatch.setattr(running, "replayed", replayed)
-    monkeypatch.setattr(running, "_trained", lost)
+    monkeypatch.setattr(running, "trained", lost)
     base = tiny_checkpoint(tmp_path / "base")
     job = Job(recipe(base, write_chats(tmp_path / "chats.jsonl", 3)), RunFolder(str(tmp_path / "runs"), "one"))
     for _ in range(2):

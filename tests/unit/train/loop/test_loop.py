@@ -30,6 +30,7 @@ class Loop:
         self._capsys = capsys
         self.done: list[str] = []
         self.failing: dict[str, Exception] = {}
+        self.settings: dict[str, Any] = {}
 
     def step(self, name: str) -> Any:
         def carry_out(work: Any) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class Loop:
             "recipe": "r",
             "evaluation": "e",
             "collect": {"tenant": "local", "min_new": 2, **collect},
+            **self.settings,
         }
         (self.folder / "loop.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         code = command.main(["--config", str(self.folder / "loop.yaml"), *options])
@@ -144,13 +146,18 @@ def test_a_round_that_failed_goes_on_with_the_step_that_it_was_at(loop: Loop) ->
     assert sorted(loop.rows(1)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("runs", [None, "elsewhere", "memory://{}"])
 @pytest.mark.parametrize("begun", [False, True])
-def test_what_training_has_not_begun_with_is_collected_anew(loop: Loop, begun: bool) -> None:
+def test_what_training_has_not_begun_with_is_collected_anew(loop: Loop, begun: bool, runs: str | None) -> None:
+    storage = str(loop.folder / (runs or "loop/runs"))
+    if runs is not None:
+        loop.settings["runs"] = runs = runs.format(loop.folder.name)
+        storage = runs if "://" in runs else storage
     asyncio.run(loop.answer("a", "b"))
     loop.failing = {"tune": LoopFailed("tune failed")}
     assert loop.run()[0] == 1
     [name] = loop.rounds()
-    run = RunFolder(str(loop.folder / "loop" / "runs"), name)
+    run = RunFolder(storage, name)
     run.make()
     run.write("config.yaml", b"refused")
     if begun:

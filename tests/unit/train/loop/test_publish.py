@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 
 from serve.adapters.errors import NameTaken
 from serve.adapters.manifest import Base
+from serve.adapters.promotions import Probation, Promotions
 from serve.adapters.registry import Registry
 from tests.peft import save, tensors
-from tests.unit.train.test_adapters import finished
+from tests.unit.train.test_adapters import REPORT, finished
 from train.loop import steps
-from train.loop.settings import LoopSettings
+from train.loop.settings import CanaryStep, LoopSettings
 from train.loop.state import Round
-from train.loop.steps import LoopFailed, Work, publish_adapter
+from train.loop.steps import LoopFailed, Work, decide, publish_adapter
 
 
 class Listing(BaseHTTPRequestHandler):
@@ -90,3 +92,16 @@ def test_a_name_that_another_content_has_is_left_alone(work: Work) -> None:
     with pytest.raises(NameTaken):
         publish_adapter(work)
     assert Registry().manifest("m", work.round.name).version == others
+
+
+@pytest.mark.parametrize("probation", [None, Probation(hours=5, min_ratings=0)])
+def test_one_that_passed_becomes_the_canary_on_the_probation_that_is_stated(
+    work: Work, probation: Probation | None
+) -> None:
+    finished(Path(work.run.address), report=REPORT)
+    settings = work.settings.model_copy(update={"canary": CanaryStep(weight=0.2, probation=probation)})
+    decided = replace(work, settings=settings, round=work.round.with_step("evaluate", {"passed": True}))
+    assert decide(decided) == {"canary": 0.2}
+    [made] = Promotions(Registry()).history("m")
+    assert made.by == "loop" and made.standing.canary is not None
+    assert (made.standing.canary.weight, made.standing.canary.probation) == (0.2, probation)

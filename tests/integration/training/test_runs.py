@@ -1,119 +1,25 @@
-"""Training runs on a real local Ray, with a tiny model: whole, killed, paused, shared by two workers, from pairs."""
+"""Runs on a real local Ray, with a tiny model: what they leave, by one worker and two, from answers and pairs."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-import ray
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
 
 from serve.adapters.peft import parse_config, parse_weights
 from serve.settings.errors import SettingsError
-from tests.finetuning import recipe, tiny_checkpoint, write_chats, write_pairs
+from tests.finetuning import STEPS, curve, folder, recipe, write_pairs
 from train.checkpoints import Checkpoints
-from train.events import last_state, read_events
-from train.finetune.data import DataError
+from train.dataset.formats import IGNORED
+from train.events import read_events
+from train.finetune.data import DataError, data_on_this_node
 from train.finetune.job import Job
 from train.finetune.run import run
-from train.run_folder import CONTROL, RunFolder
-
-Json = dict[str, Any]
-
-#: Of the undisturbed run: 24 conversations, four a step, 20 times.
-STEPS = 120
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_chats(tmp_path_factory.mktemp("data") / "chats.jsonl")
-
-
-@pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Conversations to judge by."""
-    return str(write_chats(tmp_path_factory.mktemp("data") / "others.jsonl", 8, first=100))
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(base: Path, chats: Path, others: str, runs: Path) -> Job:
-    """A run from its beginning to its end; of seconds, so that something can happen meanwhile."""
-    long = recipe(
-        base,
-        chats,
-        data={"validation": [others]},
-        schedule={"epochs": 20},
-        checkpoint={"every": 20},
-        tracking={"tensorboard": True},
-    )
-    job = Job(long, folder(runs, "whole"))
-    run(job, progress=False)
-    return job
-
-
-def folder(runs: Path, name: str) -> RunFolder:
-    return RunFolder(str(runs), name)
-
-
-def curve(job: Job) -> dict[int, float]:
-    """The loss of each step as it was noted last."""
-    return {event.data["step"]: event.data["loss"] for event in read_events(job.folder) if event.type == "metrics"}
-
-
-def when(job: Job, seen: Callable[[int], bool], act: Callable[[], None]) -> threading.Thread:
-    """Act once a step has been noted for which ``seen`` is true."""
-
-    def follow() -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            if any(event.type == "metrics" and seen(event.data["step"]) for event in read_events(job.folder)):
-                act()
-                return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=follow)
-    thread.start()
-    return thread
-
-
-def kill_workers() -> None:
-    """Kill what trains, as a node that is lost does."""
-    for process in psutil.process_iter(["cmdline"]):
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or ()) and is_ours(process):
-            os.kill(process.pid, signal.SIGKILL)
-
-
-def is_ours(process: psutil.Process) -> bool:
-    session = ray._private.worker._global_node.get_session_dir_path()
-    try:
-        return any(session in part for parent in process.parents() for part in parent.cmdline())
-    except psutil.Error:
-        return False
+from train.worker.batches import load_rows
 
 
 def test_a_run_leaves_an_adapter_curves_and_a_result(undisturbed: Job) -> None:
@@ -152,6 +58,14 @@ def test_its_checkpoints_are_whole_and_judged(undisturbed: Job) -> None:
     } <= set(found[-1].files)
 
 
+def test_its_checkpoints_say_what_trained(undisturbed: Job) -> None:
+    [manifest, *_] = Checkpoints(undisturbed.folder).list()
+    loaded = [event.data for event in read_events(undisturbed.folder) if "engine" in event.data]
+    assert manifest.engine == loaded[0]["engine"]
+    assert {"torch", "peft"} <= set(manifest.versions)
+    assert ("unsloth" in manifest.versions) == (manifest.engine == "unsloth")
+
+
 def test_its_events_tell_the_states_in_order(undisturbed: Job) -> None:
     events = read_events(undisturbed.folder)
     assert [event.data["state"] for event in events if event.type == "state"] == ["starting", "running", "succeeded"]
@@ -169,29 +83,6 @@ def test_another_recipe_cannot_go_on_with_it(undisturbed: Job, base: Path, chats
         run(Job(recipe(base, chats, seed=6), undisturbed.folder), progress=False)
 
 
-def test_workers_that_are_killed_come_back_to_the_same_curve(undisturbed: Job, runs: Path) -> None:
-    killed = Job(undisturbed.recipe, folder(runs, "killed"))
-    when_killed = random.randrange(25, STEPS // 2)
-    thread = when(killed, lambda step: step >= when_killed, kill_workers)
-    result = run(killed, progress=False)
-    thread.join()
-    states = [event.data["state"] for event in read_events(killed.folder) if event.type == "state"]
-    assert states == ["starting", "running", "starting", "running", "succeeded"], f"killed at step {when_killed}"
-    assert result["steps"] == STEPS
-    assert curve(killed) == pytest.approx(curve(undisturbed), rel=1e-4)
-
-
-def test_a_paused_run_goes_on_to_the_same_curve(undisturbed: Job, runs: Path) -> None:
-    paused = Job(undisturbed.recipe, folder(runs, "paused"))
-    thread = when(paused, lambda step: step >= 25, lambda: paused.folder.write_json(CONTROL, {"wanted": "pause"}))
-    assert run(paused, progress=False)["state"] == "paused"
-    thread.join()
-    assert last_state(read_events(paused.folder)) == "paused"
-    assert run(paused, progress=False)["state"] == "succeeded"
-    assert curve(paused) == pytest.approx(curve(undisturbed), rel=1e-4)
-    assert not Path(paused.folder.address, CONTROL).exists()
-
-
 def test_two_workers_share_a_run_of_packed_rows(base: Path, chats: Path, runs: Path) -> None:
     shared = Job(recipe(base, chats, workers=2, packing=True, max_length=128), folder(runs, "shared"))
     result = run(shared, progress=False)
@@ -202,6 +93,48 @@ def test_two_workers_share_a_run_of_packed_rows(base: Path, chats: Path, runs: P
     manifest = checkpoints.verify(checkpoints.steps()[-1])
     assert manifest.workers == 2
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(manifest.files)
+
+
+@pytest.mark.parametrize(("workers", "engine", "packing"), [(1, "unsloth", True), (2, "peft", False)])
+def test_the_validation_loss_is_the_mean_over_all_answer_tokens(
+    base: Path, chats: Path, runs: Path, tmp_path: Path, workers: int, engine: str, packing: bool
+) -> None:
+    answers = [" ".join(["word"] * count) for count in (1, 1, 1, 1, 30)]
+    asked = [
+        [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": said}]
+        for n, said in enumerate(answers)
+    ]
+    uneven = tmp_path / "uneven.jsonl"
+    uneven.write_text("".join(json.dumps({"messages": one}) + "\n" for one in asked), encoding="utf-8")
+    judged = recipe(
+        base,
+        chats,
+        data={"validation": [str(uneven)]},
+        # Nothing is learned by it, so what is judged is the base.
+        schedule={"max_steps": 1, "micro_batch_size": 2, "learning_rate": 1e-12},
+        workers=workers,
+        engine=engine,
+        packing=packing,
+    )
+    job = Job(judged, folder(runs, f"judged-{engine}"))
+    result = run(job, progress=False)
+    losses = losses_of(base, job, tmp_path)
+    mean = sum(sum(one) for one in losses) / sum(len(one) for one in losses)
+    assert abs(sum(sum(one) / len(one) for one in losses) / len(losses) - mean) > 0.01, "they are not uneven enough"
+    assert result["eval_loss"] == pytest.approx(mean, rel=1e-4)
+
+
+def losses_of(base: Path, job: Job, scratch: Path) -> list[list[float]]:
+    """The base's loss at each answer token of each conversation that the run is judged by."""
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    found = []
+    with data_on_this_node(job.folder) as data, torch.inference_mode():
+        for row in load_rows(data.splits["validation"], "sft", scratch):
+            parts = (torch.tensor(row[name]).split(row["seq_lengths"]) for name in ("input_ids", "labels"))
+            for ids, labels in zip(*parts, strict=True):
+                losses = cross_entropy(model(ids[None]).logits[0, :-1], labels[1:], reduction="none")
+                found.append(losses[labels[1:] != IGNORED].tolist())
+    return found
 
 
 def test_pairs_make_the_better_answer_likelier(base: Path, runs: Path, tmp_path: Path) -> None:

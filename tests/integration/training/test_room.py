@@ -1,0 +1,104 @@
+"""A run whose resources somebody else has."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray import serve
+
+from tests.finetuning import folder, recipe
+from train.events import last_state, read_events
+from train.finetune.faults import NoRoom
+from train.finetune.job import Job
+from train.finetune.recipe import Recipe
+from train.finetune.run import run
+from train.run_folder import CONTROL
+
+
+def short(base: Path, chats: Path) -> Recipe:
+    """Over soon once it has begun."""
+    return recipe(base, chats, engine="peft", schedule={"max_steps": 2})
+
+
+@contextmanager
+def others_work(cpus: int) -> Iterator[None]:
+    """Somebody else has so many CPUs of the cluster."""
+
+    class Busy:
+        def begun(self) -> bool:
+            return True
+
+    busy = ray.remote(num_cpus=cpus)(Busy).remote()
+    assert ray.get(busy.begun.remote())
+    try:
+        yield
+    finally:
+        ray.kill(busy)
+
+
+def test_a_run_that_spares_serving_takes_no_room_that_is_not_there_and_goes_on_when_it_is(
+    base: Path, chats: Path, runs: Path
+) -> None:
+    waiting = Job(short(base, chats), folder(runs, "waiting"))
+    with others_work(2):
+        with pytest.raises(NoRoom, match=re.escape("1 x (1 CPU, 0 GPU) are not free")):
+            run(waiting, progress=False, spare_serving=True)
+        assert last_state(read_events(waiting.folder)) == "queued"
+    all_free()
+    assert run(waiting, progress=False, spare_serving=True)["state"] == "succeeded"
+
+
+def test_what_is_free_but_serving_lacks_is_left_alone(base: Path, chats: Path, runs: Path) -> None:
+    class Model:
+        pass
+
+    deployment = serve.deployment(Model, ray_actor_options={"num_cpus": 2})
+    sparing = Job(short(base, chats), folder(runs, "sparing"))
+    try:
+        with others_work(1):
+            serve.start(proxy_location="Disabled")
+            # It finds no two CPUs, of which one is free.
+            model = serve.RunTarget(deployment.bind(), name="m", route_prefix=None)
+            serve.run_many([model], wait_for_applications_running=False)
+            with pytest.raises(NoRoom):
+                run(sparing, progress=False, spare_serving=True)
+    finally:
+        serve.shutdown()
+    all_free()
+    assert run(sparing, progress=False, spare_serving=True)["state"] == "succeeded"
+
+
+def all_free() -> None:
+    """Wait until nobody has anything of the cluster."""
+    until = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_run_that_waits_for_resources_says_so_and_is_paused_soon(base: Path, chats: Path, runs: Path) -> None:
+    waiting = Job(short(base, chats), folder(runs, "waits"))
+    asked: list[float] = []
+
+    def pause_it() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not asked:
+            if any("waiting for 1 x (1 CPU, 0 GPU)" in event.message for event in read_events(waiting.folder)):
+                waiting.folder.write_json(CONTROL, {"wanted": "pause"})
+                asked.append(time.monotonic())
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=pause_it)
+    with others_work(2):
+        thread.start()
+        assert run(waiting, progress=False) == {"state": "paused", "steps": 0}
+        thread.join()
+    assert time.monotonic() - asked[0] < 30
+    assert run(waiting, progress=False)["state"] == "succeeded"

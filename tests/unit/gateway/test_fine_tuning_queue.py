@@ -1,0 +1,98 @@
+"""The queue: who starts when, and what is left alone for whom."""
+
+from __future__ import annotations
+
+from tests.unit.gateway.jobs import Bench
+from train.jobs import Look
+
+
+async def test_the_first_of_the_queue_starts_when_there_is_room_and_nobody_overtakes_it(one: Bench) -> None:
+    large = await one.queued(plan={"workers": 3, "cpus": 1.0, "gpus": 0, "bytes": None})
+    small = await one.queued()
+    one.cluster.free["CPU"] = 2.0
+    for _ in range(2):
+        await one.look()
+    assert [(await one.job(job.id)).status for job in (large, small)] == ["queued", "queued"]
+    told = [event.message for event in await one.told(large)]
+    assert told.count("Waiting for 3 x (1 CPU, 0 GPU) to be free") == 1
+    one.cluster.free["CPU"] = 3.0
+    await one.look()
+    assert [(await one.job(job.id)).status for job in (large, small)] == ["running", "queued"]
+    # Its workers have not taken what they will take.
+    await one.look()
+    assert (await one.job(small.id)).status == "queued"
+    one.log(large).state("running", "the workers are there")
+    one.cluster.free["CPU"] = 1.0
+    await one.look()
+    await one.look()
+    assert (await one.job(small.id)).status == "running"
+
+
+async def test_what_a_job_takes_is_kept_for_it_while_its_workers_are_lost(one: Bench) -> None:
+    wide = await one.queued(plan={"workers": 3, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    await one.look()
+    log = one.log(wide)
+    log.state("running", "the workers are there")
+    log.state("starting", "worker 1 is lost")
+    await one.look()
+    other = await one.queued(plan={"workers": 2, "cpus": 1.0, "gpus": 0, "bytes": None})
+    await one.look()
+    assert (await one.job(other.id)).status == "queued"
+    log.state("running", "the workers are there again")
+    await one.look()
+    one.cluster.free["CPU"] = 2.0
+    await one.look()
+    assert (await one.job(other.id)).status == "running"
+
+
+async def test_what_serving_lacks_to_its_minimum_is_left_free(one: Bench) -> None:
+    job = await one.queued()
+    one.cluster.missing = [{"CPU": 3.5}]
+    await one.look()
+    assert (await one.job(job.id)).status == "queued"
+    one.cluster.missing = []
+    await one.look()
+    assert (await one.job(job.id)).status == "running"
+
+
+async def test_a_run_that_finds_its_room_taken_waits_in_its_place_and_says_why(one: Bench) -> None:
+    job = await one.running()
+    later = await one.queued()
+    one.log(job).state("queued", "1 x (1 CPU, 0 GPU) are not free beside what serving lacks")
+    one.cluster.free["CPU"] = 0.0
+    for looks in (1, 2):
+        one.ray.looks[job.submission] = Look("failed", exit_code=69)
+        await one.look()
+        waiting = await one.job(job.id)
+        assert (waiting.status, waiting.attempt, waiting.restarts) == ("queued", 1, 0), looks
+    assert waiting.queued_at == job.queued_at
+    told = [event.message for event in await one.told(job)]
+    assert sum("are not free beside what serving lacks" in line for line in told) == 1
+    one.cluster.free["CPU"] = 4.0
+    for _ in range(2):
+        await one.look()
+    again = await one.job(job.id)
+    assert (again.status, again.attempt, again.submitted) == ("running", 2, True)
+    assert (await one.job(later.id)).status == "queued"
+
+
+async def test_a_job_that_waits_for_room_is_paused_or_cancelled_at_once(one: Bench) -> None:
+    one.cluster.free["CPU"] = 0.0
+    for what, status in (("pause", "paused"), ("cancel", "cancelled")):
+        job = await one.queued()
+        await one.look()
+        assert (await one.call("POST", f"/{job.id}/{what}")).json()["status"] == status
+
+
+async def test_memory_that_models_have_taken_meanwhile_is_waited_for(one: Bench) -> None:
+    job = await one.queued(plan={"workers": 2, "cpus": 1.0, "gpus": 0, "bytes": int(3e9)})
+    one.cluster.total["memory"] = 4e9
+    for _ in range(2):
+        await one.look()
+    assert (await one.job(job.id)).status == "queued"
+    told = [event.message for event in await one.told(job)]
+    assert sum("have room for 1 of its 2 workers" in line for line in told) == 1
+    one.cluster.total["memory"] = 64e9
+    await one.look()
+    assert (await one.job(job.id)).status == "running"
