@@ -99,8 +99,9 @@ class _Api:
 
     def ask(self, method: str, path: str, json: Json | None = None, file: Path | None = None) -> Json:
         """The answer. Raises ``BenchmarkError`` for a refusal."""
-        form = None if file is None else {"purpose": (None, "fine-tune"), "file": (file.name, file.read_bytes())}
-        answer = self._session.request(method, self._url + path, timeout=120, json=json, files=form)
+        content = None if file is None else {"file": (file.name, file.read_bytes())}
+        form = None if file is None else {"purpose": "fine-tune"}
+        answer = self._session.request(method, self._url + path, timeout=120, json=json, data=form, files=content)
         if not answer.ok:
             raise BenchmarkError(f"{method} {path} was answered by {answer.status_code}: {answer.text[:300]}")
         found: Json = answer.json()

@@ -92,7 +92,7 @@ class FeedbackWatch(Watch):
     async def _merit(self, one: Answering) -> str | None:
         """What a canary has gone through that is to be promoted now; none where it is not."""
         made = one.made_canary
-        canary = made and made.standing.canary
+        canary = made.standing.canary if made is not None else None
         if made is None or canary is None or (probation := canary.probation) is None:
             return None
         answered = self._answered[one.model, one.pin.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -175,7 +175,7 @@ class FineTuningJobs:
         settings = self._settings
         return JobRoom(settings.unfinished_jobs, settings.copied_bytes, settings.all_copied_bytes)
 
-    async def _checked(self, asked: FineTuningRequest, tenant: str) -> list[StoredFile]:
+    async def _checked(self, asked: FineTuningRequest, tenant: str) -> Sequence[StoredFile]:
         """The files of a job; raises for what can be said at once of these and of the model."""
         if ":" in asked.model:
             raise InvalidRequest(
