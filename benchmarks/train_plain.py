@@ -14,6 +14,7 @@ from train.finetune.base import base_checkpoint
 from train.finetune.data import data_on_this_node, prepare_data
 from train.finetune.recipe import load_recipe
 from train.run_folder import RunFolder
+from train.worker.tunable import hide_vllm
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     recipe = load_recipe(options.config, options.set)
     folder = RunFolder(options.storage, options.run)
     folder.make()
+    hide_vllm()
 
     import torch
     from unsloth import FastLanguageModel

@@ -78,9 +78,7 @@ def _refused(recipe: Recipe) -> str | None:
     pairs_by_processor = recipe.objective == "dpo" and not torch.cuda.is_available()
     if recipe.engine == "peft" and not pairs_by_processor:
         return "the recipe wants PEFT"
-    # It would load vLLM where that is installed, which takes seconds and is for what nobody asks for here. A build of
-    # vLLM for other processors would end the process. To those who ask, it is not there now.
-    sys.modules.setdefault("vllm", None)  # type: ignore[arg-type]
+    hide_vllm()
     try:
         # Before transformers and trl are used: it changes them.
         import unsloth  # noqa: F401
@@ -91,6 +89,12 @@ def _refused(recipe: Recipe) -> str | None:
             raise EngineRefused(f"learning from pairs on a processor needs Unsloth, and {reason}") from failure
         return reason
     return "its backend for processors learns from answers only" if pairs_by_processor else None
+
+
+def hide_vllm() -> None:
+    """Let vLLM be absent to those in this process who ask. Unsloth would load it where it is installed, which takes
+    seconds and is for what nobody asks for here, and a build of vLLM for other processors would end the process."""
+    sys.modules.setdefault("vllm", None)  # type: ignore[arg-type]
 
 
 def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:
