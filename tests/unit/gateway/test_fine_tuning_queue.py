@@ -69,7 +69,7 @@ async def test_a_run_that_finds_its_room_taken_waits_in_its_place_and_says_why(o
     assert waiting.queued_at == job.queued_at
     told = [event.message for event in await one.told(job)]
     assert sum("are not free beside what serving lacks" in line for line in told) == 1
-    one.cluster.free["CPU"] = 4.0
+    one.cluster.free["CPU"] = 1.0
     for _ in range(2):
         await one.look()
     again = await one.job(job.id)
