@@ -10,7 +10,7 @@ rename changes both. An adapter is named with its version: a new content under i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -155,7 +155,7 @@ class Promotions:
         """Let the adapter ``name``, as it is published now, answer a part of the requests.
 
         Args:
-            probation: after which it is promoted by itself.
+            probation: after which it is promoted by itself; by default, of what is the canary already, its own.
             reason: why it may although the gate of its evaluation did not pass it.
 
         Raises:
@@ -165,7 +165,8 @@ class Promotions:
 
         def change(standing: Standing, manifest: Manifest) -> Standing:
             pin = Pin(name=name, version=manifest.version)
-            canary = Canary(name=name, version=manifest.version, weight=weight, probation=probation)
+            kept = standing.canary.probation if standing.canary and _pin(standing.canary) == pin else None
+            canary = Canary(name=name, version=manifest.version, weight=weight, probation=probation or kept)
             return Standing(
                 default=standing.default,
                 canary=canary,
@@ -175,19 +176,23 @@ class Promotions:
 
         return self._earned(model, name, "canary", change, by, reason)
 
-    def graduate(self, model: str, pin: Pin, *, reason: str) -> Promotion | None:
+    def graduate(self, model: str, made: Promotion, *, reason: str) -> Promotion | None:
         """Let a canary answer all requests that has gone through its probation.
 
-        Gives none where it is the canary no longer, as when somebody else was there before; and where something else
-        is published under its name, or the gate of its evaluation did not pass it.
+        Gives none where it is the canary no longer, or was made it anew, as when somebody else was there before; and
+        where something else is published under its name, or the gate of its evaluation did not pass it.
+
+        Args:
+            made: the change that made it the canary.
 
         Raises:
             RegistryError: it is not published, or the registry cannot be used.
         """
+        pin = made.adapter
         manifest = self.registry.manifest(model, pin.name)
         with self._writing(model) as history:
             standing = history[-1].standing if history else Standing()
-            if _pin(standing.canary) != pin or manifest.version != pin.version:
+            if made_canary(history, pin) != made or manifest.version != pin.version:
                 return None
             try:
                 _require_earned(model, manifest, standing)
@@ -288,6 +293,13 @@ def gate_of(manifest: Manifest) -> bool | None:
     gate = manifest.evaluation.get("gate")
     passed = gate.get("passed") if isinstance(gate, dict) else None
     return passed if isinstance(passed, bool) else None
+
+
+def made_canary(history: Sequence[Promotion], pin: Pin) -> Promotion | None:
+    """The last change that made ``pin`` the canary, where it is that still."""
+    if not history or _pin(history[-1].standing.canary) != pin:
+        return None
+    return next(one for one in reversed(history) if one.action == "canary" and one.adapter == pin)
 
 
 def _require_earned(model: str, manifest: Manifest, standing: Standing) -> None:

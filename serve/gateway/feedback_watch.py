@@ -7,13 +7,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
 from serve.adapters.errors import RegistryError
-from serve.adapters.promotions import Pin, Promotion, Promotions, Rules, Standing
+from serve.adapters.promotions import Pin, Promotion, Promotions, Rules, Standing, made_canary
 from serve.errors import Unavailable
 from serve.store import Ratings, Store
 from serve.watch import Watch
@@ -72,7 +72,8 @@ class FeedbackWatch(Watch):
                 logger.error("an adapter is rolled back", extra=told)
                 await asyncio.to_thread(self._promotions.roll_back, one.model, one.pin, by="feedback", reason=dislike)
             elif (merit := await self._merit(one)) is not None:
-                made = await asyncio.to_thread(self._promotions.graduate, one.model, one.pin, reason=merit)
+                assert one.made_canary is not None
+                made = await asyncio.to_thread(self._promotions.graduate, one.model, one.made_canary, reason=merit)
                 if made is not None:
                     told = {"model": one.model, "adapter": one.pin.name, "reason": merit}
                     logger.info("an adapter is promoted", extra=told)
@@ -84,13 +85,13 @@ class FeedbackWatch(Watch):
         if _total(ratings) < rules.min_ratings:
             return None
         own = await self._store.feedback.ratings(one.model)
-        usual = _share(own) if _total(own) >= rules.min_ratings else 0.0
-        if _share(await self._without_one(ratings, one.model, one.published)) <= usual + rules.down_excess:
+        if _share(await self._without_one(ratings, one.model, one.published)) <= _bearable(own, rules):
             return None
         return f"{_told(ratings)} rated conversations disliked, {_compared(own, rules.min_ratings)}"
 
     async def _merit(self, one: Answering) -> str | None:
-        """What a canary has gone through that is to be promoted now; none where it is not."""
+        """What a canary has gone through that is to be promoted now; none where it is not. Dislike that is too little
+        to roll it back, by few or by one tenant alone, is enough to keep it from all."""
         made = one.made_canary
         canary = made.standing.canary if made is not None else None
         if made is None or canary is None or (probation := canary.probation) is None:
@@ -102,6 +103,8 @@ class FeedbackWatch(Watch):
             return None
         ratings = await self._store.feedback.ratings(one.adapter, made.at)
         if _total(ratings) < probation.min_ratings:
+            return None
+        if _share(ratings) > _bearable(await self._store.feedback.ratings(one.model), one.rules):
             return None
         return (
             f"{hours:.1f} hours as the canary, {requests} requests at one gateway, {_told(ratings)} rated"
@@ -137,7 +140,7 @@ class FeedbackWatch(Watch):
                     continue
                 pin = Pin(name=name, version=manifest.version)
                 if pin not in standing.refused:
-                    found.append(Answering(model, pin, manifest.created, standing.rules, _made_canary(history, pin)))
+                    found.append(Answering(model, pin, manifest.created, standing.rules, made_canary(history, pin)))
         return found
 
     async def _run(self) -> None:
@@ -151,14 +154,6 @@ class FeedbackWatch(Watch):
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _made_canary(history: Sequence[Promotion], pin: Pin) -> Promotion | None:
-    """The last change that made ``pin`` the canary, where it is that still."""
-    canary = history[-1].standing.canary if history else None
-    if canary is None or (canary.name, canary.version) != (pin.name, pin.version):
-        return None
-    return next(one for one in reversed(history) if one.action == "canary" and one.adapter == pin)
-
-
 def _total(ratings: ByTenant) -> int:
     return sum(one.total for one in ratings.values())
 
@@ -166,6 +161,11 @@ def _total(ratings: ByTenant) -> int:
 def _share(ratings: ByTenant) -> float:
     """The part that was disliked, the mean over the tenants: many ratings of one weigh as much as few of another."""
     return fmean(one.down_share for one in ratings.values()) if ratings else 0.0
+
+
+def _bearable(own: ByTenant, rules: Rules) -> float:
+    """The part of an adapter's answers that may be disliked: what is of the model's own, and some more."""
+    return (_share(own) if _total(own) >= rules.min_ratings else 0.0) + rules.down_excess
 
 
 def _told(ratings: ByTenant) -> str:

@@ -235,7 +235,8 @@ class Inference:
                 self._usage.add(caller.key_id, model, prompt, completion)
                 self._rate_limits.add_tokens(caller.key_id, prompt + completion)
 
-        if (answered := answer.header(MODEL_HEADER)) is not None and request["model"] in (AUTO, model):
+        answered = answer.header(MODEL_HEADER) if answer.status < 400 else None
+        if answered is not None and request["model"] in (AUTO, model):
             self._feedback_watch.note(model, answered.decode("latin-1"))
         try:
             require_taken(answer)

@@ -25,7 +25,8 @@ from train.finetune.run import run
 from train.run_folder import NO_ROOM, TRY_AGAIN, RunFolder, StorageUnreachable
 
 _EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 69 no room beside
-serving, with --spare-serving; 75 hindered by what may pass: Ray, the storage, another process on the run; 130
+serving, with --spare-serving; 75 hindered by what may pass: Ray, the storage, another process on the run, no
+room for workers in place of lost ones; 130
 interrupted. After 1, 69, 75 and 130 the same command goes on from the last checkpoint."""
 
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(Job(recipe, folder), options)
     except NoRoom as reason:
         sys.stderr.write(f"{reason}\n")
-        return NO_ROOM
+        return TRY_AGAIN if reason.after_loss else NO_ROOM
     except (*FAULTS, RunFailed, RunTaken, RayUnreachable) as error:
         sys.stderr.write(f"error: {error}\n")
         return TRY_AGAIN if isinstance(error, (RunTaken, RayUnreachable, StorageUnreachable)) else 1

@@ -26,7 +26,15 @@ class RunTaken(Exception):
 
 
 class NoRoom(Exception):
-    """What the workers take is not free; the same run goes on when it is."""
+    """What the workers take is not free; the same run goes on when it is.
+
+    Attributes:
+        after_loss: workers were lost before, which counts for an interruption whatever is free.
+    """
+
+    def __init__(self, message: str, *, after_loss: bool = False) -> None:
+        super().__init__(message)
+        self.after_loss = after_loss
 
 
 def root_line(failure: BaseException) -> str:

@@ -21,6 +21,9 @@ Json = dict[str, Any]
 
 #: So long Ray Train waits for what the workers take, before it is looked again at what others want.
 _PATIENCE_SECONDS = 5
+#: So long it may take until Ray says that what lost workers had is free.
+_LAG_SECONDS = 15.0
+_LOOK_SECONDS = 0.5
 _PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
@@ -36,28 +39,47 @@ def trained(job: Job, *, spare_serving: bool) -> Json:
         RunFailed: the workers failed more often than the recipe lets them.
         RayUnreachable, StorageError
     """
-    from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError
+    from ray.train.v2.api.exceptions import TrainingFailedError
 
-    events, lost, waits = EventLog(job.folder), 0, False
+    events, lost, waits, starts = EventLog(job.folder), 0, False, 0
     while True:
         pause_if_wanted(job.folder)
         if spare_serving:
-            require_room(job)
+            _require_room_soon(job, _LAG_SECONDS if starts else 0.0, after_loss=lost > 0)
+        starts += 1
         try:
             return _fitted(job)
         except TrainingFailedError as failure:
             if _found_no_room(failure):
                 if spare_serving:
-                    raise NoRoom(f"{_needs(job)} were taken meanwhile; the run waits for them") from failure
+                    text = f"{_needs(job)} were taken meanwhile; the run waits for them"
+                    raise NoRoom(text, after_loss=lost > 0) from failure
                 if not waits:
                     events.state("starting", f"waiting for {_needs(job)} to be free")
                 waits = True
                 continue
             # A node that is taken away in order is nobody's failure.
-            waits, lost = False, lost + (not isinstance(failure, PreemptionError))
+            waits, lost = False, lost + (not _taken_in_order(failure))
             if lost > job.recipe.retries or not _may_pass(failure):
                 raise RunFailed(f"the workers failed: {root_line(failure)}") from failure
             events.state("starting", _told(failure))
+
+
+def _require_room_soon(job: Job, seconds: float, *, after_loss: bool) -> None:
+    """See within so many seconds that there is room: what workers had that are lost is free only a little later.
+
+    Raises:
+        NoRoom, PauseWanted, RayUnreachable
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return require_room(job)
+        except NoRoom as reason:
+            if time.monotonic() >= deadline:
+                raise NoRoom(str(reason), after_loss=after_loss) from reason
+        time.sleep(_LOOK_SECONDS)
+        pause_if_wanted(job.folder)
 
 
 def require_room(job: Job) -> None:
@@ -129,6 +151,13 @@ def _found_no_room(failure: Exception) -> bool:
     from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
     return isinstance(getattr(failure, "controller_failure", None), WorkerGroupStartupTimeoutError)
+
+
+def _taken_in_order(failure: Exception) -> bool:
+    """Whether a node was taken away in order, and its workers with it."""
+    from ray.train.v2._internal.execution.failure_handling.default import _is_preemption_failure
+
+    return bool(_is_preemption_failure(failure))
 
 
 def _may_pass(failure: Exception) -> bool:

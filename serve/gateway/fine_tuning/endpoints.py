@@ -204,7 +204,8 @@ class FineTuningJobs:
             if decision is None:
                 return job
             values, event = decision
-            most = self._settings.unfinished_jobs if job.status == "failed" else None
+            again = job.status == "failed" and values["status"] == "queued"
+            most = self._settings.unfinished_jobs if again else None
             changed = await self._jobs.change(job, event, most=most, **values)
             if changed is not None:
                 self._runner.wake()

@@ -133,24 +133,24 @@ def test_many_who_roll_back_at_once_do_it_once(published: Published) -> None:
 
 def test_a_canary_graduates_once_and_only_as_it_is(published: Published) -> None:
     pin = published.publish("a")
-    other = Pin(name="a", version="0" * 16)
-    published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation(hours=1))
+    canary = published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation(hours=1))
+    other = canary.model_copy(update={"adapter": Pin(name="a", version="0" * 16)})
     assert published.promotions.graduate("m", other, reason="fine") is None
-    made = published.promotions.graduate("m", pin, reason="fine")
+    made = published.promotions.graduate("m", canary, reason="fine")
     assert made is not None and (made.action, made.by, made.reason) == ("promote", "gate", "fine")
     assert (published.standing().default, published.standing().canary) == (pin, None)
-    assert published.promotions.graduate("m", pin, reason="fine") is None
+    assert published.promotions.graduate("m", canary, reason="fine") is None
     assert len(published.promotions.history("m")) == 2
 
 
 def test_no_canary_graduates_that_the_gate_did_not_pass_or_that_was_rolled_back(published: Published) -> None:
-    pin = published.publish("a", evaluation={"gate": {"passed": False}})
-    published.promotions.canary("m", "a", 0.1, by="operator", reason="tried by hand", probation=Probation())
-    assert published.promotions.graduate("m", pin, reason="fine") is None
+    published.publish("a", evaluation={"gate": {"passed": False}})
+    by_hand = published.promotions.canary("m", "a", 0.1, by="operator", reason="by hand", probation=Probation())
+    assert published.promotions.graduate("m", by_hand, reason="fine") is None
     pin = published.publish("a")
-    published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation())
+    canary = published.promotions.canary("m", "a", 0.1, by="loop", probation=Probation())
     published.promotions.roll_back("m", pin, by="errors", reason="fails")
-    assert published.promotions.graduate("m", pin, reason="fine") is None
+    assert published.promotions.graduate("m", canary, reason="fine") is None
     assert published.standing().default is None
 
 

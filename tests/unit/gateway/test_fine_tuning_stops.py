@@ -117,6 +117,9 @@ async def test_a_job_that_failed_can_be_given_up_with_its_copies(one: Bench) -> 
     run = RunFolder.of(job.run)
     run.write("files/training_file.jsonl", b"{}")
     assert (job.status, job.copied_bytes > 0) == ("failed", True)
+    # Nothing new is begun by it, so it does not matter how much the caller has under way.
+    one.group.configure(fine_tuning={**one.settings, "unfinished_jobs": 1})
+    await one.queued()
     given_up = (await one.call("POST", f"/{job.id}/cancel")).json()
     assert (given_up["status"], given_up["error"]) == ("cancelled", None)
     await one.look()

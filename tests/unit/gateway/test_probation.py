@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from serve.adapters import promotions
 from serve.adapters.promotions import Probation
+from serve.store import UsageRecord
 from tests.unit.gateway.group import opened
 from tests.unit.gateway.test_feedback_watch import RULES, Watched
 
@@ -92,6 +93,31 @@ async def test_one_that_is_disliked_is_rolled_back_and_not_promoted(
     answered(watched, REQUESTS)
     assert not await promoted(watched)
     assert await watched.rolled_back()
+    assert not await promoted(watched)
+
+
+async def test_dislike_of_one_caller_alone_takes_nothing_back_and_promotes_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await on_probation(watched, monkeypatch)
+    used = [UsageRecord(key, "m", datetime.now(UTC), 1, 1) for key in ("key-1", "key-2")]
+    await watched.store.usage.add(used)
+    await watched.rate("m:a", 0, 10, tenant="key-1")
+    answered(watched, REQUESTS)
+    assert not await promoted(watched)
+    assert not await watched.rolled_back()
+
+
+async def test_one_that_is_made_the_canary_anew_begins_its_probation_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await on_probation(watched, monkeypatch)
+    await watched.rate("m:a", RATINGS, 0)
+    answered(watched, REQUESTS)
+    before = watched.promotions.history("m")[-1]
+    made = watched.promotions.canary("m", "a", 0.1, by="operator")
+    assert made.standing.canary is not None and made.standing.canary.probation is not None
+    assert watched.promotions.graduate("m", before, reason="it was looked at a moment ago") is None
     assert not await promoted(watched)
 
 
