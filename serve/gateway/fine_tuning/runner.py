@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -78,7 +78,7 @@ class Runner:
         self._due = asyncio.Event()
         self._steps: dict[str, asyncio.Task[None]] = {}
         #: Jobs that were told that they wait, by their place in the queue.
-        self._told: dict[str, object] = {}
+        self._told: dict[str, set[tuple[datetime | None, str]]] = {}
         self._sweep_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -204,27 +204,38 @@ class Runner:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
 
     async def _admit(self, jobs: tuple[FineTuningJob, ...]) -> None:
-        """Start the first job of the queue, if its resources are free. Nobody overtakes: large jobs would starve."""
+        """Start the first job of the queue, if its resources are free. Nobody overtakes: large jobs would starve.
+        Only those stand aside that models leave no memory for, since no job gives that back."""
         queue = sorted((job for job in jobs if job.status == "queued"), key=_place)
         if not queue:
             return
-        first = queue[0]
+        capacity = await self._ask_capacity()
+        first = None
+        for job in queue:
+            lacks = lacks_memory(capacity, self._members.all(), job)
+            if lacks is None:
+                first = job
+                break
+            await self._tell_once(job, lacks, "memory")
+        if first is None:
+            return
         starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
         promised = [bundle for job in starting for bundle in bundles_of(job)]
-        capacity = await self._ask_capacity()
-        lacks = lacks_memory(capacity, self._members.all(), first)
-        if not has_room(capacity, promised, bundles_of(first)):
-            lacks = f"Waiting for {needs_of(first)} to be free"
-        if lacks is None:
+        if has_room(capacity, promised, bundles_of(first)):
             attempt = first.attempt + 1
             told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
             await self._store.jobs.change(
                 first, message(told), status="running", attempt=attempt, submitted=False, progress={}
             )
             self.wake()
-        elif self._told.get(first.id) != first.queued_at:
-            if await self._store.jobs.change(first, message(lacks)) is not None:
-                self._told[first.id] = first.queued_at
+        else:
+            await self._tell_once(first, f"Waiting for {needs_of(first)} to be free", "room")
+
+    async def _tell_once(self, job: FineTuningJob, text: str, what: str) -> None:
+        """Note why a job waits, each reason once for each time that it is queued."""
+        told = self._told.setdefault(job.id, set())
+        if (job.queued_at, what) not in told and await self._store.jobs.change(job, message(text)) is not None:
+            told.add((job.queued_at, what))
 
 
 def _place(job: FineTuningJob) -> tuple[object, str]:

@@ -87,10 +87,13 @@ async def test_a_job_that_waits_for_room_is_paused_or_cancelled_at_once(one: Ben
 
 async def test_memory_that_models_have_taken_meanwhile_is_waited_for(one: Bench) -> None:
     job = await one.queued(plan={"workers": 2, "cpus": 1.0, "gpus": 0, "bytes": int(3e9)})
+    small = await one.queued(plan={"workers": 1, "cpus": 1.0, "gpus": 0, "bytes": int(1e9)})
     one.cluster.total["memory"] = 4e9
     for _ in range(2):
         await one.look()
     assert (await one.job(job.id)).status == "queued"
+    assert (await one.job(small.id)).status == "running", "no job gives back what models hold"
+    one.log(small).state("running", "the workers are there")
     told = [event.message for event in await one.told(job)]
     assert sum("have room for 1 of its 2 workers" in line for line in told) == 1
     one.cluster.total["memory"] = 64e9
