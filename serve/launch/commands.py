@@ -85,7 +85,7 @@ The group is ready: {ids}
 Try it:
 
   curl -s {base}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "What is the capital of Japan?"}}]}}'
 
 For `serve deploy`, `serve status` and `ray job submit` in a shell of your own:
 

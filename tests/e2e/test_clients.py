@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from tests.group import Group
 
 SMALL, STRONG, EMBEDDER = "smollm2-135m", "qwen2.5-coder-0.5b", "multilingual-e5-small"
-QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION: Any = [{"role": "user", "content": "What is the capital of Japan?"}]
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -52,7 +52,7 @@ async def async_client(group: Group) -> AsyncIterator[openai.AsyncOpenAI]:
 
 def test_the_sdk_gets_an_answer_with_usage(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model=STRONG, messages=QUESTION, temperature=0)
-    assert "Paris" in (answer.choices[0].message.content or "")
+    assert "Tokyo" in (answer.choices[0].message.content or "")
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None and answer.usage.total_tokens > 30
 
@@ -75,12 +75,12 @@ async def test_the_async_sdk_runs_many_at_once(async_client: openai.AsyncOpenAI)
     answers = await asyncio.gather(
         *(async_client.chat.completions.create(model=SMALL, messages=QUESTION, temperature=0) for _ in range(6))
     )
-    assert all("Paris" in (one.choices[0].message.content or "") for one in answers)
+    assert all("Tokyo" in (one.choices[0].message.content or "") for one in answers)
 
 
 async def test_the_async_sdk_streams(async_client: openai.AsyncOpenAI) -> None:
     stream = await async_client.chat.completions.create(model="auto", messages=QUESTION, temperature=0, stream=True)
-    assert "Paris" in "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    assert "Tokyo" in "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
 
 def test_the_sdk_calls_a_tool_and_the_model_reads_its_result(client: openai.OpenAI) -> None:
@@ -175,8 +175,8 @@ def test_what_the_sdk_stores_can_be_read_and_rated(client: openai.OpenAI, group:
         completion_id = [chunk.id for chunk in made][-1] if stream else made.id
         found = group.client.get(f"/v1/conversations/{completion_id}").json()
         assert found["metadata"] == {"run": str(stream)}
-        assert "Paris" in found["choices"][0]["message"]["content"]
-        body = {"conversation_id": completion_id, "rating": "down", "correction": "Paris."}
+        assert "Tokyo" in found["choices"][0]["message"]["content"]
+        body = {"conversation_id": completion_id, "rating": "down", "correction": "Tokyo."}
         assert group.client.post("/v1/feedback", json=body).json()["rating"] == "down"
         listed = group.client.get("/v1/conversations", params={"metadata[run]": str(stream)}).json()["data"]
         assert [one["id"] for one in listed] == [completion_id]
@@ -188,8 +188,8 @@ def test_langchain_answers_streams_embeds_calls_and_structures(group: Group) -> 
     model = ChatOpenAI(
         base_url=f"{group.url}/v1", api_key=SecretStr("not needed here"), model=STRONG, temperature=0, timeout=120
     )
-    assert "Paris" in str(model.invoke("What is the capital of France?").content)
-    assert "Paris" in "".join(str(chunk.content) for chunk in model.stream("What is the capital of France?"))
+    assert "Tokyo" in str(model.invoke("What is the capital of Japan?").content)
+    assert "Tokyo" in "".join(str(chunk.content) for chunk in model.stream("What is the capital of Japan?"))
     called: Any = model.bind_tools([WEATHER], tool_choice="get_weather").invoke("What is the weather in Paris?")
     assert called.tool_calls[0]["name"] == "get_weather" and called.tool_calls[0]["args"] == {"city": "Paris"}
     person = model.with_structured_output(Person, method="json_schema").invoke("Anna is 34 years old.")

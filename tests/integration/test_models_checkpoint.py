@@ -93,7 +93,7 @@ def test_both_tokenize_alike(llama: Llama, tokenizer: Any, text: str) -> None:
 def test_both_answer_a_question_with_the_same_tokens(llama: Llama, model: Any, tokenizer: Any) -> None:
     chat = [
         {"role": "system", "content": "You are a helpful assistant."},
-        {"role": "user", "content": "What is the capital of France?"},
+        {"role": "user", "content": "What is the capital of Japan?"},
     ]
     text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     prompt = llama.tokenize(text.encode(), add_bos=False, special=True)
@@ -105,7 +105,7 @@ def test_both_answer_a_question_with_the_same_tokens(llama: Llama, model: Any, t
     with torch.inference_mode():
         answer = model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False)
     assert answer[0, len(prompt) :].tolist() == expected
-    assert tokenizer.decode(expected) == "The capital of France is Paris.<|im_end|>"
+    assert tokenizer.decode(expected) == "The capital of Japan is Tokyo.<|im_end|>"
 
 
 def test_both_give_a_text_nearly_the_same_logits(llama: Llama, model: Any) -> None:
