@@ -23,6 +23,7 @@ class Progress:
         self._row = row
         self._failures = 0  # since something was translated
         self._error: GroupQwenError | None = None
+        self._seen: set[GroupQwenError] = set()
         self._translated = False
         self._known = asyncio.Event()
 
@@ -43,8 +44,9 @@ class Progress:
         self._ended()
 
     def fail(self, error: GroupQwenError) -> None:
-        """Take a piece that failed. What stands in a text many times fails once."""
-        if error is not self._error:
+        """Take a piece that failed. What stands in a text many times fails with one error, and that counts once."""
+        if error not in self._seen:
+            self._seen.add(error)
             self._failures += 1
         self._error = error
         self._ended()

@@ -33,6 +33,8 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "«": "»", "「": "」", "„": "“", "'": "'"}
 
 
+#: What a piece is told from others by: its text, syntax and language, and its neighbours.
+_Key = tuple[str, Syntax, str, str, str]
 NO_TOKENS = Usage(0, 0)
 
 
@@ -96,7 +98,8 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
-        self._asked: dict[tuple[str, Syntax, str, str, str], asyncio.Task[Done]] = {}
+        self._asked: dict[_Key, asyncio.Task[Done]] = {}
+        self._failed: set[_Key] = set()  # since something was translated
 
     @property
     def strict(self) -> bool:
@@ -105,7 +108,8 @@ class Translator:
 
     async def piece(self, text: str, syntax: Syntax, source: Language, before: str = "", after: str = "") -> Done:
         """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
-        by the first answer, at no cost: tables and catalogues repeat themselves.
+        by the first answer, at no cost: tables and catalogues repeat themselves. What failed is asked for again once
+        the model has translated something else.
 
         Raises:
             GroupQwenError: the model cannot be asked.
@@ -113,8 +117,17 @@ class Translator:
         key = (text, syntax, source.code, before, after)
         if (same := self._asked.get(key)) is not None:
             return replace(await same, usage=NO_TOKENS)
-        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
-        return await self._asked[key]
+        task = self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
+        task.add_done_callback(lambda ended: self._end(key, ended))
+        return await task
+
+    def _end(self, key: _Key, ended: asyncio.Task[Done]) -> None:
+        if ended.cancelled() or ended.exception() is not None:
+            self._failed.add(key)
+        elif ended.result().model is not None:
+            for failed in self._failed:
+                del self._asked[failed]
+            self._failed.clear()
 
     async def _new_piece(self, text: str, syntax: Syntax, source: Language, before: str, after: str) -> Done:
         known = self._known(text, syntax)

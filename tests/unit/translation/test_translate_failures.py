@@ -125,6 +125,27 @@ async def test_what_stands_there_often_fails_once(group: TaskGroup, model: Speak
     assert answer["translations"][-1]["text"] == "A GOOD TEXT." and len(model.prompts) == 2
 
 
+async def test_texts_that_fail_in_turn_fail_once_each(group: TaskGroup, model: Speaker) -> None:
+    good = [f"Good text number {n}." for n in range(8)]
+    answer = await translated(group, [*["Yes, bad.", "No, bad."] * 6, *good])
+    assert [one["text"] for one in answer["translations"][12:]] == [text.upper() for text in good]
+    assert len(model.prompts) == 2 + len(good)
+
+
+async def test_what_failed_is_asked_for_again_once_something_else_was_translated(
+    group: TaskGroup, model: Speaker
+) -> None:
+    def at_first(request: ChatRequest, text: str) -> str:
+        if len(model.prompts) == 1:
+            raise BROKEN
+        return text.upper()
+
+    model.rule = at_first
+    texts = ["Yes.", "Yes.", *(f"Text number {n}." for n in range(4)), "Yes."]
+    answer = await translated(group, texts)
+    assert [one["text"] for one in answer["translations"]] == [*texts[:2], *(text.upper() for text in texts[2:])]
+
+
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
     def once(request: ChatRequest, text: str) -> str:
         if len(model.prompts) > 1:
