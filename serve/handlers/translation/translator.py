@@ -55,6 +55,11 @@ class Done:
     pieced: bool = False
     model: str | None = None
 
+    @property
+    def translated(self) -> bool:
+        """Whether nothing of the source stands there for want of a translation."""
+        return all(fault.type != "untranslated" for fault in self.faults)
+
 
 @dataclass(slots=True)
 class _Try:

@@ -146,6 +146,31 @@ async def test_what_failed_is_asked_for_again_once_something_else_was_translated
     assert [one["text"] for one in answer["translations"]] == [*texts[:2], *(text.upper() for text in texts[2:])]
 
 
+async def test_an_entry_of_a_catalogue_that_fails_stays_as_it_was(group: TaskGroup) -> None:
+    head, good = '# Of a project.\nmsgid ""\nmsgstr "Language: de\\n"\n\n', 'msgid "A good one."\nmsgstr ""\n\n'
+    left = [
+        '# Of a translator.\n#, fuzzy, c-format\nmsgid "A bad line of %d."\nmsgstr "Ein Entwurf: %d."\n\n',
+        'msgid "A bad line."\nmsgstr ""\n\n',
+        'msgid ""\n"A good line.\\n"\n"A bad end."\nmsgstr ""\n\n',
+        'msgid "one"\nmsgid_plural "all are bad"\nmsgstr[0] ""\nmsgstr[1] ""\n',
+    ]
+    [one] = (await translated(group, head + good + "".join(left), format="po"))["translations"]
+    assert one["text"] == head + good.replace('msgstr ""', 'msgstr "A GOOD ONE."') + "".join(left)
+    assert [(found["type"], found["line"]) for found in one["violations"]] == [
+        ("failed", 8),
+        ("failed", 13),
+        ("failed", 16),
+        ("failed", 21),
+    ]
+
+
+async def test_an_entry_of_a_catalogue_without_a_translation_stays_fuzzy(group: TaskGroup, model: Speaker) -> None:
+    model.rule = lambda request, text: text
+    text = '#\nmsgid ""\nmsgstr ""\n\n#, fuzzy\nmsgid "All of this stays."\nmsgstr "Ein Entwurf."\n'
+    [one] = (await translated(group, text, format="po"))["translations"]
+    assert (one["text"], one["violations"]) == (text, [{"type": "untranslated", "source": "All of this stays."}])
+
+
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
     def once(request: ChatRequest, text: str) -> str:
         if len(model.prompts) > 1:
