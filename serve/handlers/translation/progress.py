@@ -36,10 +36,16 @@ class Progress:
         if self._error is not None and (self._failures >= self._row or isinstance(self._error, _FINAL)):
             raise self._error
 
-    def end(self, *, translated: bool) -> None:
-        """Take a piece that did not fail; ``translated`` where the model was asked for it."""
+    def end(self, *, translated: bool, asked: bool) -> None:
+        """Take a piece that did not fail.
+
+        Args:
+            translated: whether there was something to translate in it. asked: whether the model did that just now.
+        """
+        if asked:
+            self._failures, self._error = 0, None
         if translated:
-            self._failures, self._error, self._translated = 0, None, True
+            self._translated = True
             self._known.set()
         self._ended()
 

@@ -172,7 +172,8 @@ class Translation:
                 self._progress.fail(error)
                 whole = masked(bare, syntax)
                 return _Lost(work, before + whole.restored(whole.text) + after, error)
-        self._progress.end(translated=done.model is not None)
+        asked = done.model is not None and not done.known
+        self._progress.end(translated=asked or done.known, asked=asked)
         return replace(done, text=before + done.text + after)
 
 

@@ -47,6 +47,7 @@ class Done:
         faults: what could not be mended.
         pieced: whether it was put together from parts, because the model lost what was to be kept.
         model: who answered; none where nobody was asked.
+        known: whether nobody was asked because it was there already, in the memory or from the same piece before.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Done:
     usage: Usage = NO_TOKENS
     pieced: bool = False
     model: str | None = None
+    known: bool = False
 
     @property
     def translated(self) -> bool:
@@ -121,7 +123,7 @@ class Translator:
         """
         key = (text, syntax, source.code, before, after)
         if (same := self._asked.get(key)) is not None:
-            return replace(await same, usage=NO_TOKENS)
+            return replace(await same, usage=NO_TOKENS, known=True)
         task = self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
         task.add_done_callback(lambda ended: self._end(key, ended))
         return await task
@@ -137,7 +139,7 @@ class Translator:
     async def _new_piece(self, text: str, syntax: Syntax, source: Language, before: str, after: str) -> Done:
         known = self._known(text, syntax)
         if known is not None:
-            return Done(known)
+            return Done(known, known=True)
         whole = masked(text, syntax)
         if not whole.text:
             return Done(text)

@@ -171,6 +171,21 @@ async def test_an_entry_of_a_catalogue_without_a_translation_stays_fuzzy(group: 
     assert (one["text"], one["violations"]) == (text, [{"type": "untranslated", "source": "All of this stays."}])
 
 
+async def test_what_the_memory_has_comes_back_where_the_model_fails_at_the_rest(group: TaskGroup) -> None:
+    memory = [{"source": "Yes, please.", "target": "Ja, bitte."}, {"source": "No, thanks.", "target": "Nein, danke."}]
+    answer = await translated(group, ["Yes, please.", "A bad text.", "No, thanks."], tm_list=memory)
+    assert [one["text"] for one in answer["translations"]] == ["Ja, bitte.", "A bad text.", "Nein, danke."]
+    assert [one["violations"] for one in answer["translations"]] == [[], [failed("A bad text.", 0, 1)], []]
+
+
+async def test_a_lost_model_is_given_up_although_the_memory_answers(group: TaskGroup, model: Speaker) -> None:
+    texts = [text for n in range(20) for text in ("Yes, please.", f"A bad text number {n}.")]
+    memory = [{"source": "Yes, please.", "target": "Ja, bitte."}]
+    answer = await translated(group, texts, tm_list=memory)
+    assert [one["text"] for one in answer["translations"][:4]] == ["Ja, bitte.", texts[1], "Ja, bitte.", texts[3]]
+    assert len(model.prompts) <= 6
+
+
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
     def once(request: ChatRequest, text: str) -> str:
         if len(model.prompts) > 1:
