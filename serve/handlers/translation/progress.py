@@ -57,6 +57,10 @@ class Progress:
         self._error = error
         self._ended()
 
+    def abort(self) -> None:
+        """Take a piece that nobody will hear of again, so that none waits for it."""
+        self._known.set()
+
     async def settle(self) -> None:
         """Wait until it is known whether the model translates anything.
 

@@ -158,6 +158,13 @@ class Translation:
         return done
 
     async def _do(self, work: Work) -> Done | _Lost:
+        try:
+            return await self._tried(work)
+        except BaseException:
+            self._progress.abort()
+            raise
+
+    async def _tried(self, work: Work) -> Done | _Lost:
         language = self.source.language
         assert language is not None, "without one nothing is asked for"
         bare, syntax = work.text.strip(), work.segment.syntax

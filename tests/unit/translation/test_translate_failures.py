@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from serve.errors import Forbidden, UpstreamFailed
+from serve.handlers.translation.memory import Memory
 from serve.protocol.requests import ChatRequest
 from tests.unit.protocol.events import ends_well, frames
 from tests.unit.tasks.group import TaskGroup, task_group
@@ -184,6 +186,21 @@ async def test_a_lost_model_is_given_up_although_the_memory_answers(group: TaskG
     answer = await translated(group, texts, tm_list=memory)
     assert [one["text"] for one in answer["translations"][:4]] == ["Ja, bitte.", texts[1], "Ja, bitte.", texts[3]]
     assert len(model.prompts) <= 6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_of_the_task_itself_ends_a_request_that_waits_with_a_failed_passage(
+    group: TaskGroup, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    def broken(memory: Memory, text: str) -> None:
+        if "good" in text:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Memory, "exact", broken)
+    body = {**ASKED, "text": "A bad text.\nA good text.", "stream": stream}
+    async with asyncio.timeout(10):
+        answer = await group.client.post(ROUTE, json=body)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (502, BROKEN.message)
 
 
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
