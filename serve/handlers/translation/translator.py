@@ -213,12 +213,18 @@ class Translator:
         return _Try(said, found, usage, answer.get("model"), cut)
 
     async def _pieced(self, whole: Masked, source: Language, usage: Usage, model: str | None) -> Done:
-        """The texts between what is kept, translated one by one, with what is kept where it stood."""
-        texts, found = [], []
+        """The texts between what is kept, translated one by one, with what is kept where it stood. One that the model
+        cannot be asked for stays, unless that has to fail the request: what was answered so far counts."""
+        texts, found = [], list[Fault]()
         for between in whole.between():
             bare = _LEADING.sub("", between).rstrip()
             part = Masked("", bare, "", (), whole.syntax)
-            best, took = await self._best(part, source)
+            try:
+                best, took = await self._best(part, source)
+            except GroupQwenError:
+                if self.strict:
+                    raise
+                best, took = _Try(bare, [_untranslated(bare)], NO_TOKENS, model), NO_TOKENS
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
             if best.lost:

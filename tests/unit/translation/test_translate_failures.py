@@ -15,7 +15,7 @@ from serve.protocol.requests import ChatRequest
 from tests.unit.protocol.events import ends_well, frames
 from tests.unit.tasks.group import TaskGroup, task_group
 from tests.unit.translation.asking import ASKED, ROUTE, translated
-from tests.unit.translation.models import Speaker
+from tests.unit.translation.models import Speaker, losing
 
 BROKEN = UpstreamFailed("The model broke.")
 FILE = "# A title\n\nA line\ngoes on.\n\nThe bad <b>&lt;line&gt;</b> here.\n\nThe end.\n"
@@ -201,6 +201,21 @@ async def test_an_error_of_the_task_itself_ends_a_request_that_waits_with_a_fail
     async with asyncio.timeout(10):
         answer = await group.client.post(ROUTE, json=body)
     assert (answer.status_code, answer.json()["error"]["message"]) == (502, BROKEN.message)
+
+
+async def test_what_a_passage_took_counts_although_a_part_of_it_fails_late(group: TaskGroup, model: Speaker) -> None:
+    def late(request: ChatRequest, text: str) -> str:
+        return losing(request, text) if "{0}" in text else failing(request, text)
+
+    model.rule = late
+    text = "A good part {name} and a bad part."
+    answer = await translated(group, text)
+    [one] = answer["translations"]
+    assert one["text"] == "A GOOD PART {name} and a bad part."
+    assert one["violations"] == [{"type": "untranslated", "source": "and a bad part."}]
+    assert answer["usage"]["completion_tokens"] == 5 * (len(model.prompts) - 1)
+    strict = await group.client.post(ROUTE, json={**ASKED, "text": text, "strict": True})
+    assert (strict.status_code, strict.json()["error"]["message"]) == (502, BROKEN.message)
 
 
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
