@@ -28,7 +28,10 @@ _DATA = re.compile(r"data:(?:image/[\w.+-]+|application/(?:pdf|octet-stream))?;b
 #: While it is decoded and turned, a picture takes several times what it takes then. PDFs are drawn elsewhere, and a
 #: slow one must not keep pictures waiting.
 _decoding = ThreadPoolExecutor(2, thread_name_prefix="pictures")
-_drawing = ThreadPoolExecutor(2, thread_name_prefix="pdf")
+_DRAWN_AT_ONCE = 2
+_drawing = ThreadPoolExecutor(_DRAWN_AT_ONCE, thread_name_prefix="pdf")
+#: One for each thread that draws: who waits for a turn takes no room from who could work.
+_turns = PictureRoom()
 #: A PNG over this is sent on as JPEG instead: of photos it would be several times as large.
 _PNG_BYTES = 1024 * 1024
 _JPEG_QUALITY = 95
@@ -107,15 +110,27 @@ class Pictures:
             keep: called in a thread.
             pages: of PDF files, which are refused where this is left out.
         """
-        work = [self._each(place, source, keep, pages) for place, source in enumerate(sources)]
+        limits = self._limits
+        # What waits for others of its own request must not be told that others hold the room.
+        own = asyncio.Semaphore(2 if 2 * limits.pixels <= limits.pixels_at_once else 1)
+        work = [self._each(place, source, keep, pages, own) for place, source in enumerate(sources)]
         return [one for found in await _all(work, params) for one in found]
 
     async def _each(
-        self, place: int, source: str | bytes, keep: Callable[[Found], T], pages: Pages | None
+        self,
+        place: int,
+        source: str | bytes,
+        keep: Callable[[Found], T],
+        pages: Pages | None,
+        own: asyncio.Semaphore,
     ) -> list[T]:
         content = await self._content(source)
-        if pages is not None and content.startswith(MAGIC):
-            return await self._drawn(place, content, keep, pages)
+        async with own:
+            if pages is not None and content.startswith(MAGIC):
+                return await self._drawn(place, content, keep, pages)
+            return await self._kept(place, content, keep)
+
+    async def _kept(self, place: int, content: bytes, keep: Callable[[Found], T]) -> list[T]:
         held = await self._take(await self._pixels(content))
 
         def work() -> list[T]:
@@ -126,11 +141,17 @@ class Pictures:
 
     async def _drawn(self, place: int, content: bytes, keep: Callable[[Found], T], pages: Pages) -> list[T]:
         """What is kept of a PDF's pages, whose drawing ends when nobody waits for it."""
-        held = await self._take(self._limits.pixels)
-        drawing = PdfPages(content, pages.wanted, pages.most, self._limits)
+        limits = self._limits
+        turn = await _turns.take(1, most=_DRAWN_AT_ONCE, seconds=limits.wait_seconds)
+        try:
+            held = await self._take(limits.pixels)
+        except BaseException:
+            turn.close()
+            raise
+        drawing = PdfPages(content, pages.wanted, pages.most, limits)
 
         def work() -> list[T]:
-            with held:
+            with turn, held:
                 return [keep(Found(page, place, number)) for number, page in drawing.draw()]
 
         try:

@@ -21,7 +21,7 @@ class PictureLimits(Settings):
         redirects: how many of them a fetch follows.
         pdf_seconds, pdf_bytes: what drawing the pages of one PDF may take, of time and of memory.
         pixels_at_once: most pixels of decoded pictures in one replica, of all requests together.
-        wait_seconds: how long a request waits until the pictures of others have made room.
+        wait_seconds: how long a request waits until the pictures of others have made room, or their PDFs are drawn.
     """
 
     file_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from serve.handlers.translation.inline import Syntax, pieces, says_something
@@ -44,8 +44,33 @@ class Segment:
         return self.encode(_broken(translated, self.joins, self.syntax))
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is translated whole or not at all: in part, it would pass for finished.
+
+    Attributes:
+        parts: of its translation.
+        raw: what stands there where a passage of it has none.
+        line: on which it begins in the source, from 1.
+    """
+
+    parts: tuple[str | Segment, ...]
+    raw: str
+    line: int
+
+
+Part = str | Segment | Entry
 #: What stays as it is, and what is translated, in the document's order.
-Document = Sequence[str | Segment]
+Document = Sequence[Part]
+
+
+def segments(document: Document) -> Iterator[Segment]:
+    """What is to be translated, in the document's order."""
+    for part in document:
+        if isinstance(part, Entry):
+            yield from segments(part.parts)
+        elif isinstance(part, Segment):
+            yield part
 
 
 def edged(text: str, segment: Callable[[str], Segment]) -> list[str | Segment]:
@@ -62,12 +87,12 @@ def columns(line: str, segment: Callable[[str], Segment]) -> list[str | Segment]
     return [part for cell in _COLUMN.split(line) for part in edged(cell, segment)]
 
 
-def merged(parts: Sequence[str | Segment]) -> list[str | Segment]:
+def merged(parts: Document) -> list[Part]:
     """``parts`` with neighbouring texts joined."""
-    found: list[str | Segment] = []
+    found: list[Part] = []
     for part in parts:
-        if isinstance(part, str) and found and isinstance(found[-1], str):
-            found[-1] += part
+        if isinstance(part, str) and found and isinstance(last := found[-1], str):
+            found[-1] = last + part
         else:
             found.append(part)
     return found

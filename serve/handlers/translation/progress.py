@@ -23,6 +23,7 @@ class Progress:
         self._row = row
         self._failures = 0  # since something was translated
         self._error: GroupQwenError | None = None
+        self._seen: set[GroupQwenError] = set()
         self._translated = False
         self._known = asyncio.Event()
 
@@ -35,19 +36,30 @@ class Progress:
         if self._error is not None and (self._failures >= self._row or isinstance(self._error, _FINAL)):
             raise self._error
 
-    def end(self, *, translated: bool) -> None:
-        """Take a piece that did not fail; ``translated`` where the model was asked for it."""
+    def end(self, *, translated: bool, asked: bool) -> None:
+        """Take a piece that did not fail.
+
+        Args:
+            translated: whether there was something to translate in it. asked: whether the model did that just now.
+        """
+        if asked:
+            self._failures, self._error = 0, None
         if translated:
-            self._failures, self._error, self._translated = 0, None, True
+            self._translated = True
             self._known.set()
         self._ended()
 
     def fail(self, error: GroupQwenError) -> None:
-        """Take a piece that failed. What stands in a text many times fails once."""
-        if error is not self._error:
+        """Take a piece that failed. What stands in a text many times fails with one error, and that counts once."""
+        if error not in self._seen:
+            self._seen.add(error)
             self._failures += 1
         self._error = error
         self._ended()
+
+    def abort(self) -> None:
+        """Take a piece that nobody will hear of again, so that none waits for it."""
+        self._known.set()
 
     async def settle(self) -> None:
         """Wait until it is known whether the model translates anything.

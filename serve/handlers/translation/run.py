@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serve.errors import GroupQwenError
+from serve.handlers.translation.document import Entry
 from serve.handlers.translation.masks import masked
 from serve.handlers.translation.plan import Plan
 from serve.handlers.translation.progress import Progress
@@ -71,6 +72,7 @@ class _Lost:
     work: Work
     text: str
     error: GroupQwenError
+    translated = False
 
 
 class Translation:
@@ -107,13 +109,16 @@ class Translation:
             if isinstance(part, str):
                 yield part
                 continue
+            if isinstance(part, Entry):
+                yield await self._entry(part, waiting)
+                continue
             texts = []
             for task in next(waiting):
-                text = await self._taken(task)
+                done = await self._taken(task)
                 if part.joins:  # Only the whole of it can be broken into lines.
-                    texts.append(text)
+                    texts.append(done.text)
                 else:
-                    yield part.render(text)
+                    yield part.render(done.text)
             if not texts:
                 continue
             said = "".join(texts)
@@ -130,17 +135,36 @@ class Translation:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _taken(self, task: asyncio.Task[Done | _Lost]) -> str:
-        """The text of a piece once it is there, and reported."""
+    async def _entry(self, entry: Entry, waiting: Iterator[list[asyncio.Task[Done | _Lost]]]) -> str:
+        texts: list[str] = []
+        whole = True
+        for part in entry.parts:
+            if isinstance(part, str):
+                texts.append(part)
+                continue
+            done = [await self._taken(task) for task in next(waiting)]
+            whole = whole and all(one.translated for one in done)
+            texts.append(part.render("".join(one.text for one in done)))
+        return "".join(texts) if whole else entry.raw
+
+    async def _taken(self, task: asyncio.Task[Done | _Lost]) -> Done | _Lost:
+        """A piece once it is there, and reported."""
         done = await task
         if isinstance(done, _Lost):
             await self._progress.settle()
             self.report.add_failed(done.work, done.error)
         else:
             self.report.add(done)
-        return done.text
+        return done
 
     async def _do(self, work: Work) -> Done | _Lost:
+        try:
+            return await self._tried(work)
+        except BaseException:
+            self._progress.abort()
+            raise
+
+    async def _tried(self, work: Work) -> Done | _Lost:
         language = self.source.language
         assert language is not None, "without one nothing is asked for"
         bare, syntax = work.text.strip(), work.segment.syntax
@@ -155,7 +179,8 @@ class Translation:
                 self._progress.fail(error)
                 whole = masked(bare, syntax)
                 return _Lost(work, before + whole.restored(whole.text) + after, error)
-        self._progress.end(translated=done.model is not None)
+        asked = done.model is not None and not done.known
+        self._progress.end(translated=asked or done.known, asked=asked)
         return replace(done, text=before + done.text + after)
 
 

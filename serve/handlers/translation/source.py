@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve.handlers.translation.detect import Detection, detect
-from serve.handlers.translation.document import Document, Segment
+from serve.handlers.translation.document import Document, Entry, Part, Segment, segments
 from serve.handlers.translation.formats import read
 from serve.handlers.translation.languages import AUTO, Language, find_language, languages
 from serve.protocol.translation import Format
@@ -36,7 +36,7 @@ def source_of(text: str, format: Format, source_lang: str, target: Language) -> 
         InvalidRequest: it is not what its format says, or the language is unknown.
     """
     document = read(text, format)
-    prose = "\n".join(part.text for part in document if isinstance(part, Segment))
+    prose = "\n".join(part.text for part in segments(document))
     if not prose:
         return Source(text, [text] if text else [], None, None, ("there is nothing to translate",))
     notes: list[str] = []
@@ -66,8 +66,14 @@ def _foreign(found: Detection, target: Language) -> Language:
     return languages()[code or ("en" if target.code != "en" else "zh")]
 
 
-def _left(part: str | Segment, target: Language) -> str | Segment:
+def _left(part: Part, target: Language) -> Part:
     """A part of a mixed document; a segment stays as it is where it surely is in the target language."""
+    if isinstance(part, Entry):
+        return replace(part, parts=tuple(_left_segment(one, target) for one in part.parts))
+    return _left_segment(part, target)
+
+
+def _left_segment(part: str | Segment, target: Language) -> str | Segment:
     if isinstance(part, str):
         return part
     found = detect(part.text)

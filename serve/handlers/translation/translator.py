@@ -33,6 +33,8 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "«": "»", "「": "」", "„": "“", "'": "'"}
 
 
+#: What a piece is told from others by: its text, syntax and language, and its neighbours.
+_Key = tuple[str, Syntax, str, str, str]
 NO_TOKENS = Usage(0, 0)
 
 
@@ -45,6 +47,7 @@ class Done:
         faults: what could not be mended.
         pieced: whether it was put together from parts, because the model lost what was to be kept.
         model: who answered; none where nobody was asked.
+        known: whether nobody was asked because it was there already, in the memory or from the same piece before.
     """
 
     text: str
@@ -52,6 +55,12 @@ class Done:
     usage: Usage = NO_TOKENS
     pieced: bool = False
     model: str | None = None
+    known: bool = False
+
+    @property
+    def translated(self) -> bool:
+        """Whether nothing of the source stands there for want of a translation."""
+        return all(fault.type != "untranslated" for fault in self.faults)
 
 
 @dataclass(slots=True)
@@ -96,7 +105,8 @@ class Translator:
     def __init__(self, group: GroupClient, plan: Plan) -> None:
         self._group = group
         self._plan = plan
-        self._asked: dict[tuple[str, Syntax, str, str, str], asyncio.Task[Done]] = {}
+        self._asked: dict[_Key, asyncio.Task[Done]] = {}
+        self._failed: set[_Key] = set()  # since something was translated
 
     @property
     def strict(self) -> bool:
@@ -105,21 +115,31 @@ class Translator:
 
     async def piece(self, text: str, syntax: Syntax, source: Language, before: str = "", after: str = "") -> Done:
         """The translation of ``text``, which is short enough to be asked for at once. What is asked again is answered
-        by the first answer, at no cost: tables and catalogues repeat themselves.
+        by the first answer, at no cost: tables and catalogues repeat themselves. What failed is asked for again once
+        the model has translated something else.
 
         Raises:
             GroupQwenError: the model cannot be asked.
         """
         key = (text, syntax, source.code, before, after)
         if (same := self._asked.get(key)) is not None:
-            return replace(await same, usage=NO_TOKENS)
-        self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
-        return await self._asked[key]
+            return replace(await same, usage=NO_TOKENS, known=True)
+        task = self._asked[key] = asyncio.create_task(self._new_piece(text, syntax, source, before, after))
+        task.add_done_callback(lambda ended: self._end(key, ended))
+        return await task
+
+    def _end(self, key: _Key, ended: asyncio.Task[Done]) -> None:
+        if ended.cancelled() or ended.exception() is not None:
+            self._failed.add(key)
+        elif ended.result().model is not None:
+            for failed in self._failed:
+                del self._asked[failed]
+            self._failed.clear()
 
     async def _new_piece(self, text: str, syntax: Syntax, source: Language, before: str, after: str) -> Done:
         known = self._known(text, syntax)
         if known is not None:
-            return Done(known)
+            return Done(known, known=True)
         whole = masked(text, syntax)
         if not whole.text:
             return Done(text)
@@ -193,12 +213,18 @@ class Translator:
         return _Try(said, found, usage, answer.get("model"), cut)
 
     async def _pieced(self, whole: Masked, source: Language, usage: Usage, model: str | None) -> Done:
-        """The texts between what is kept, translated one by one, with what is kept where it stood."""
-        texts, found = [], []
+        """The texts between what is kept, translated one by one, with what is kept where it stood. One that the model
+        cannot be asked for stays, unless that has to fail the request: what was answered so far counts."""
+        texts, found = [], list[Fault]()
         for between in whole.between():
             bare = _LEADING.sub("", between).rstrip()
             part = Masked("", bare, "", (), whole.syntax)
-            best, took = await self._best(part, source)
+            try:
+                best, took = await self._best(part, source)
+            except GroupQwenError:
+                if self.strict:
+                    raise
+                best, took = _Try(bare, [_untranslated(bare)], NO_TOKENS, model), NO_TOKENS
             usage = _sum(usage, took)
             before, _, after = between.partition(bare)
             if best.lost:

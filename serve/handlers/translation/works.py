@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serve.handlers.translation.document import Segment
+from serve.handlers.translation.document import Document, Entry, Segment, segments
 from serve.handlers.translation.inline import Syntax
 from serve.handlers.translation.languages import Language
 from serve.handlers.translation.masks import masked
@@ -23,7 +23,7 @@ class Work:
 
     Attributes:
         segment: what it is of.
-        number, line: of the segment, from 0 and from 1: the line on which it begins.
+        number, line: of the segment, from 0 and from 1: the line on which it begins, or its entry.
         before, after: the nearest text on both sides, as much as may be shown.
     """
 
@@ -43,14 +43,7 @@ def works_of(source: Source, plan: Plan) -> list[list[Work]]:
     """
     if source.language is None:
         return []
-    placed: list[tuple[Segment, int, Sequence[str]]] = []
-    line = 1
-    for part in source.document:
-        if isinstance(part, str):
-            line += part.count("\n")
-        else:
-            placed.append((part, line, _pieces(part, source.language, plan)))
-            line += sum(join.count("\n") for join in part.joins)
+    placed = [(part, line, _pieces(part, source.language, plan)) for part, line in _placed(source.document)]
     texts = ["", *(text for _, _, pieces in placed for text in pieces), ""]
     shown = _shown(plan)
     works: list[list[Work]] = []
@@ -62,6 +55,19 @@ def works_of(source: Source, plan: Plan) -> list[list[Work]]:
             works[-1].append(Work(text, segment, number, line, before, after))
             at += 1
     return works
+
+
+def _placed(document: Document) -> Iterator[tuple[Segment, int]]:
+    """The segments of a document, with the line on which each begins, or its entry."""
+    line = 1
+    for part in document:
+        if isinstance(part, Entry):
+            yield from ((segment, part.line) for segment in segments(part.parts))
+        elif isinstance(part, str):
+            line += part.count("\n")
+        else:
+            yield part, line
+            line += sum(join.count("\n") for join in part.joins)
 
 
 def _shown(plan: Plan) -> int:

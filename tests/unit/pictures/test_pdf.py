@@ -14,9 +14,10 @@ from PIL import Image
 from serve.errors import InvalidRequest
 from serve.pictures.decode import BadPicture
 from serve.pictures.pdf import PdfPages
+from serve.pictures.room import PictureRoom
 from serve.pictures.sources import Pages, Pictures
 from serve.settings.pictures import PictureLimits
-from tests.pictures import plain
+from tests.pictures import file_of, plain
 from tests.unit.gateway.group import settled
 
 pytest.importorskip("pypdfium2")
@@ -144,3 +145,49 @@ async def test_what_is_stopped_before_it_begins_never_begins() -> None:
     pages.stop()
     with pytest.raises(BadPicture, match="nobody waits"):
         pages.draw()
+
+
+async def test_pdfs_that_wait_to_be_drawn_hold_no_room() -> None:
+    room = PictureRoom()
+    limits = PictureLimits(pixels=100_000, pixels_at_once=400_000, pdf_seconds=2)
+    reader = Pictures(limits, room)
+    slow = [
+        asyncio.create_task(reader.read_each([endless()], ["a"], lambda found: None, Pages(None, 1)))
+        for _ in range(4)
+    ]
+    await settled(lambda: room.used)
+    assert room.used == 200_000
+    picture = file_of(plain("red"))
+    other = Pictures(limits.model_copy(update={"wait_seconds": 0.5}), room)
+    assert await other.read_each([picture], ["a"], lambda found: found.picture.size) == [(64, 48)]
+    most = 0
+    while not all(one.done() for one in slow):
+        most = max(most, room.used)
+        await asyncio.sleep(0.005)
+    assert most == 200_000 and all(isinstance(one.exception(), InvalidRequest) for one in slow)
+    await settled(lambda: room.used == 0)
+
+
+async def test_a_request_does_not_run_out_of_time_waiting_for_its_own_pdfs() -> None:
+    limits = PictureLimits(pixels=100_000, pixels_at_once=200_000, wait_seconds=0.02)
+    sources: list[str | bytes] = [pdf("red")] * 5
+    found = await Pictures(limits).read_each(sources, ["a"] * 5, lambda found: found.source, Pages(None, 1))
+    assert found == [0, 1, 2, 3, 4]
+
+
+async def test_who_leaves_before_its_turn_to_draw_gives_it_back() -> None:
+    room = PictureRoom()
+    limits = PictureLimits(pixels=100_000, pixels_at_once=100_000)
+    reader = Pictures(limits, room)
+    sources: list[str | bytes] = [pdf("red")]
+    held = await room.take(1000, most=1000, seconds=1)
+    leaving = [
+        asyncio.create_task(reader.read_each(sources, ["a"], lambda found: None, Pages(None, 1))) for _ in range(4)
+    ]
+    await asyncio.sleep(0.05)
+    for one in leaving:
+        one.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    held.close()
+    assert await reader.read_each(sources, ["a"], lambda found: found.page, Pages(None, 1)) == [1]
+    assert room.used == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polib
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import InvalidRequest
-from serve.handlers.translation.document import Document, Segment
+from serve.handlers.translation.document import Document, Entry, Segment
+from serve.handlers.translation.document import segments as segments_of
 from serve.handlers.translation.formats import format_of, read
 from serve.handlers.translation.sentences import cut
 from serve.protocol.translation import Format
@@ -53,12 +55,24 @@ print("stays")
 
 def segments(document: Document) -> list[str]:
     """The texts that would be translated."""
-    return [part.text for part in document if isinstance(part, Segment)]
+    return [part.text for part in segments_of(document)]
 
 
 def rebuilt(document: Document) -> str:
     """The document with every segment translated as itself."""
-    return "".join(part if isinstance(part, str) else part.render(part.text) for part in document)
+    return rendered(document, lambda text: text)
+
+
+def rendered(document: Document, rule: Callable[[str], str]) -> str:
+    """The document with every segment translated by a rule."""
+    return "".join(
+        part
+        if isinstance(part, str)
+        else rendered(part.parts, rule)
+        if isinstance(part, Entry)
+        else part.render(rule(part.text))
+        for part in document
+    )
 
 
 def test_markdown_prose_is_found_and_nothing_else() -> None:
@@ -160,7 +174,7 @@ def test_any_markdown_keeps_its_words(parts: list[str]) -> None:
 @given(st.lists(st.sampled_from(["<p>", "</p>", "<b a='>'>", "</b>", "word ", "<br>", "\n", "<!-- x -->", "a < b"])))
 def test_any_html_keeps_its_tags(parts: list[str]) -> None:
     text = "".join(parts)
-    found = "".join(part if isinstance(part, str) else part.render(part.text) for part in read(text, "html"))
+    found = rebuilt(read(text, "html"))
     assert "".join(found.split()) == "".join(text.split())
 
 
@@ -217,7 +231,7 @@ def test_half_a_character_in_json_stays_as_it_is_written() -> None:
 
 def test_json_stays_json_whatever_is_said() -> None:
     document = read('{"a": "Say it"}', "json")
-    text = "".join(part if isinstance(part, str) else part.render('he said "no"\\ \u2028') for part in document)
+    text = rendered(document, lambda text: 'he said "no"\\ \u2028')
     assert json.loads(text) == {"a": 'he said "no"\\ \u2028'}
 
 
@@ -229,7 +243,7 @@ def test_a_catalogue_gets_what_it_lacks() -> None:
     )
     document = read(text, "po")
     assert segments(document) == ["You have %d messages.", "one", "many", "old"]
-    found = polib.pofile("".join(one if isinstance(one, str) else one.render(one.text.upper()) for one in document))
+    found = polib.pofile(rendered(document, str.upper))
     assert found.find("You have %d messages.").msgstr == "YOU HAVE %D MESSAGES."
     assert found.find("one").msgstr_plural == {0: "ONE", 1: "MANY"}
     assert found.find("old").flags == [] and found.find("done").msgstr == "fertig"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from serve.errors import Forbidden, UpstreamFailed
+from serve.handlers.translation.memory import Memory
 from serve.protocol.requests import ChatRequest
 from tests.unit.protocol.events import ends_well, frames
 from tests.unit.tasks.group import TaskGroup, task_group
 from tests.unit.translation.asking import ASKED, ROUTE, translated
-from tests.unit.translation.models import Speaker
+from tests.unit.translation.models import Speaker, losing
 
 BROKEN = UpstreamFailed("The model broke.")
 FILE = "# A title\n\nA line\ngoes on.\n\nThe bad <b>&lt;line&gt;</b> here.\n\nThe end.\n"
@@ -123,6 +125,97 @@ async def test_what_no_other_piece_would_be_answered_better_is_asked_once(group:
 async def test_what_stands_there_often_fails_once(group: TaskGroup, model: Speaker) -> None:
     answer = await translated(group, [*["A bad text."] * 12, "A good text."])
     assert answer["translations"][-1]["text"] == "A GOOD TEXT." and len(model.prompts) == 2
+
+
+async def test_texts_that_fail_in_turn_fail_once_each(group: TaskGroup, model: Speaker) -> None:
+    good = [f"Good text number {n}." for n in range(8)]
+    answer = await translated(group, [*["Yes, bad.", "No, bad."] * 6, *good])
+    assert [one["text"] for one in answer["translations"][12:]] == [text.upper() for text in good]
+    assert len(model.prompts) == 2 + len(good)
+
+
+async def test_what_failed_is_asked_for_again_once_something_else_was_translated(
+    group: TaskGroup, model: Speaker
+) -> None:
+    def at_first(request: ChatRequest, text: str) -> str:
+        if len(model.prompts) == 1:
+            raise BROKEN
+        return text.upper()
+
+    model.rule = at_first
+    texts = ["Yes.", "Yes.", *(f"Text number {n}." for n in range(4)), "Yes."]
+    answer = await translated(group, texts)
+    assert [one["text"] for one in answer["translations"]] == [*texts[:2], *(text.upper() for text in texts[2:])]
+
+
+async def test_an_entry_of_a_catalogue_that_fails_stays_as_it_was(group: TaskGroup) -> None:
+    head, good = '# Of a project.\nmsgid ""\nmsgstr "Language: de\\n"\n\n', 'msgid "A good one."\nmsgstr ""\n\n'
+    left = [
+        '# Of a translator.\n#, fuzzy, c-format\nmsgid "A bad line of %d."\nmsgstr "Ein Entwurf: %d."\n\n',
+        'msgid "A bad line."\nmsgstr ""\n\n',
+        'msgid ""\n"A good line.\\n"\n"A bad end."\nmsgstr ""\n\n',
+        'msgid "one"\nmsgid_plural "all are bad"\nmsgstr[0] ""\nmsgstr[1] ""\n',
+    ]
+    [one] = (await translated(group, head + good + "".join(left), format="po"))["translations"]
+    assert one["text"] == head + good.replace('msgstr ""', 'msgstr "A GOOD ONE."') + "".join(left)
+    assert [(found["type"], found["line"]) for found in one["violations"]] == [
+        ("failed", 8),
+        ("failed", 13),
+        ("failed", 16),
+        ("failed", 21),
+    ]
+
+
+async def test_an_entry_of_a_catalogue_without_a_translation_stays_fuzzy(group: TaskGroup, model: Speaker) -> None:
+    model.rule = lambda request, text: text
+    text = '#\nmsgid ""\nmsgstr ""\n\n#, fuzzy\nmsgid "All of this stays."\nmsgstr "Ein Entwurf."\n'
+    [one] = (await translated(group, text, format="po"))["translations"]
+    assert (one["text"], one["violations"]) == (text, [{"type": "untranslated", "source": "All of this stays."}])
+
+
+async def test_what_the_memory_has_comes_back_where_the_model_fails_at_the_rest(group: TaskGroup) -> None:
+    memory = [{"source": "Yes, please.", "target": "Ja, bitte."}, {"source": "No, thanks.", "target": "Nein, danke."}]
+    answer = await translated(group, ["Yes, please.", "A bad text.", "No, thanks."], tm_list=memory)
+    assert [one["text"] for one in answer["translations"]] == ["Ja, bitte.", "A bad text.", "Nein, danke."]
+    assert [one["violations"] for one in answer["translations"]] == [[], [failed("A bad text.", 0, 1)], []]
+
+
+async def test_a_lost_model_is_given_up_although_the_memory_answers(group: TaskGroup, model: Speaker) -> None:
+    texts = [text for n in range(20) for text in ("Yes, please.", f"A bad text number {n}.")]
+    memory = [{"source": "Yes, please.", "target": "Ja, bitte."}]
+    answer = await translated(group, texts, tm_list=memory)
+    assert [one["text"] for one in answer["translations"][:4]] == ["Ja, bitte.", texts[1], "Ja, bitte.", texts[3]]
+    assert len(model.prompts) <= 6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_of_the_task_itself_ends_a_request_that_waits_with_a_failed_passage(
+    group: TaskGroup, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    def broken(memory: Memory, text: str) -> None:
+        if "good" in text:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Memory, "exact", broken)
+    body = {**ASKED, "text": "A bad text.\nA good text.", "stream": stream}
+    async with asyncio.timeout(10):
+        answer = await group.client.post(ROUTE, json=body)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (502, BROKEN.message)
+
+
+async def test_what_a_passage_took_counts_although_a_part_of_it_fails_late(group: TaskGroup, model: Speaker) -> None:
+    def late(request: ChatRequest, text: str) -> str:
+        return losing(request, text) if "{0}" in text else failing(request, text)
+
+    model.rule = late
+    text = "A good part {name} and a bad part."
+    answer = await translated(group, text)
+    [one] = answer["translations"]
+    assert one["text"] == "A GOOD PART {name} and a bad part."
+    assert one["violations"] == [{"type": "untranslated", "source": "and a bad part."}]
+    assert answer["usage"]["completion_tokens"] == 5 * (len(model.prompts) - 1)
+    strict = await group.client.post(ROUTE, json={**ASKED, "text": text, "strict": True})
+    assert (strict.status_code, strict.json()["error"]["message"]) == (502, BROKEN.message)
 
 
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:

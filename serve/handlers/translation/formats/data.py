@@ -10,7 +10,7 @@ from collections.abc import Callable
 import polib
 
 from serve.errors import InvalidRequest
-from serve.handlers.translation.document import Document, Segment, columns, merged
+from serve.handlers.translation.document import Document, Entry, Part, Segment, columns, merged
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KEY = re.compile(r"\s*:")
@@ -64,7 +64,7 @@ def _json(text: str) -> str:
 
 
 def read_po(text: str) -> Document:
-    """Take a gettext catalogue apart: what has no translation yet, or a fuzzy one, gets one.
+    """Take a gettext catalogue apart: what has no translation yet, or a fuzzy one, gets one, or stays as it is.
 
     Raises:
         InvalidRequest: it is no catalogue.
@@ -75,29 +75,38 @@ def read_po(text: str) -> Document:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = re.sub(r"(?<=line )\d+", lambda number: str(int(number[0]) - _NO_PATH.count("\n")), reason)
         raise InvalidRequest(f"The text is no gettext catalogue: {reason}.", code="invalid_po") from None
-    segments: list[str] = []
+    sources: list[str] = []
     # A catalogue has any character in its comments, but not what nobody can guess.
     key = secrets.token_hex(8)
 
     def mark(source: str) -> str:
-        segments.append(source)
-        return f"\ue000{key}:{len(segments) - 1}\ue001"
+        sources.append(source)
+        return f"\ue000{key}:{len(sources) - 1}\ue001"
 
+    def parts_of(marked: str) -> list[str | Segment]:
+        parts: list[str | Segment] = []
+        for index, part in enumerate(re.split(f"\ue000{key}:(\\d+)\ue001", marked)):
+            parts += _lines(sources[int(part)], polib.escape) if index % 2 else [part]
+        return parts
+
+    entries: list[tuple[polib.POEntry, str]] = []
     for entry in catalogue:
         if entry.obsolete or entry.translated():
             continue
+        entries.append((entry, entry.__unicode__(catalogue.wrapwidth)))
         entry.flags = [flag for flag in entry.flags if flag != "fuzzy"]
         if entry.msgid_plural:
-            sources = {"0": entry.msgid} | dict.fromkeys(
-                map(str, range(1, len(entry.msgstr_plural))), entry.msgid_plural
-            )
-            entry.msgstr_plural = {int(form): mark(source) for form, source in sources.items()}
+            forms = {0: entry.msgid} | dict.fromkeys(range(1, len(entry.msgstr_plural)), entry.msgid_plural)
+            entry.msgstr_plural = {form: mark(source) for form, source in forms.items()}
         else:
             entry.msgstr = mark(entry.msgid)
-    parts: list[str | Segment] = []
-    for index, part in enumerate(re.split(f"\ue000{key}:(\\d+)\ue001", str(catalogue))):
-        parts += _lines(segments[int(part)], polib.escape) if index % 2 else [part]
-    return merged(parts)
+    left = str(catalogue)
+    parts: list[Part] = []
+    for entry, raw in entries:
+        marked = entry.__unicode__(catalogue.wrapwidth)
+        before, _, left = left.partition(marked)
+        parts += [before, Entry(tuple(parts_of(marked)), raw, entry.linenum - _NO_PATH.count("\n"))]
+    return merged([*parts, left])
 
 
 def _lines(value: str, encode: Callable[[str], str]) -> list[str | Segment]:

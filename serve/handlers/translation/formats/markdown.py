@@ -9,7 +9,7 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from serve.handlers.translation.document import Document, Segment, edged, merged
+from serve.handlers.translation.document import Document, Part, Segment, edged, merged
 from serve.handlers.translation.formats.markup import read_html
 from serve.handlers.translation.inline import readable
 
@@ -22,7 +22,7 @@ def read_markdown(text: str) -> Document:
     """Take Markdown apart."""
     front = _FRONT_MATTER.match(text)
     start = front.end() if front else 0
-    parts: list[str | Segment] = [text[:start]] if start else []
+    parts: list[Part] = [text[:start]] if start else []
     body = text[start:]
     lines = body.split("\n")
     offsets = [0]
