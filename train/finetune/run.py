@@ -79,9 +79,10 @@ def run(job: Job, *, progress: bool, wait: float = 0.0, spare_serving: bool = Fa
 
 
 def _carried_out(job: Job, events: EventLog, begun: float, *, progress: bool, spare_serving: bool) -> Json:
+    base = base_checkpoint(job.recipe.model, progress=progress)
+    # After a download that may have taken long, and before the base's answers take what the workers will.
     if spare_serving:
         require_room(job)
-    base = base_checkpoint(job.recipe.model, progress=progress)
     # What is prepared has it already, and on another node the base would have to answer again.
     replay = replayed(job, base.path) if manifest_of(job.folder) is None else []
     manifest = prepare_data(job.recipe, job.folder, base.path, replay)
