@@ -32,12 +32,19 @@ class Segment:
         syntax: what in it is kept.
         joins: what stood between its lines in the source; the translation is broken into as many.
         encode: writes the translation as the file has it.
+        raw: how the source has it, where rendering ``text`` may give something else.
     """
 
     text: str
     syntax: Syntax = "text"
     joins: tuple[str, ...] = ()
     encode: Callable[[str], str] = _same
+    raw: str | None = None
+
+    @property
+    def untouched(self) -> str:
+        """What stands in the document where there is no translation."""
+        return self.render(self.text) if self.raw is None else self.raw
 
     def render(self, translated: str) -> str:
         """What stands in the translated document."""

@@ -112,17 +112,19 @@ class Translation:
             if isinstance(part, Entry):
                 yield await self._entry(part, waiting)
                 continue
-            texts = []
+            texts: list[str] = []
+            lost = True  # as long as all of it is
             for task in next(waiting):
                 done = await self._taken(task)
-                if part.joins:  # Only the whole of it can be broken into lines.
-                    texts.append(done.text)
-                else:
-                    yield part.render(done.text)
-            if not texts:
-                continue
-            said = "".join(texts)
-            yield await asyncio.to_thread(part.render, said) if len(said) > _LONG else part.render(said)
+                lost = lost and isinstance(done, _Lost)
+                texts.append(done.text)
+                if not lost and not part.joins:  # Only the whole of it can be broken into lines.
+                    yield part.render("".join(texts))
+                    texts = []
+            if lost:
+                yield part.untouched
+            elif said := "".join(texts):
+                yield await asyncio.to_thread(part.render, said) if len(said) > _LONG else part.render(said)
 
     async def whole(self) -> str:
         """The whole translation. Raises as ``parts``."""

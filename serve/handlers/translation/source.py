@@ -78,4 +78,4 @@ def _left_segment(part: str | Segment, target: Language) -> str | Segment:
         return part
     found = detect(part.text)
     stays = found.code == target.code and found.confidence >= _SURE and len(found.shares) < 2
-    return part.render(part.text) if stays else part
+    return part.untouched if stays else part

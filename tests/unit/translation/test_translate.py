@@ -64,6 +64,13 @@ async def test_of_a_mixed_text_only_the_foreign_part_is_translated(group: TaskGr
     assert ["from English to German" in prompt for prompt in model.prompts] == [True]
 
 
+async def test_the_passages_of_a_mixed_text_that_stay_keep_their_lines(group: TaskGroup) -> None:
+    german = "Das ist ein ganz\nnormaler deutscher Satz mit einem &Uuml;, den jeder hier sofort\nversteht."
+    english = "This is an ordinary English sentence that everybody understands."
+    found = await text_of(group, f"{german}\n\n{english}\n", source_lang="auto", format="markdown")
+    assert found == f"{german}\n\n{english.upper()}\n"
+
+
 async def test_what_stands_there_twice_is_asked_for_once(group: TaskGroup, model: Speaker) -> None:
     answer = await translated(group, ["Save the file."] * 8)
     assert [one["text"] for one in answer["translations"]] == ["SAVE THE FILE."] * 8

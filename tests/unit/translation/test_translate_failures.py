@@ -218,6 +218,36 @@ async def test_what_a_passage_took_counts_although_a_part_of_it_fails_late(group
     assert (strict.status_code, strict.json()["error"]["message"]) == (502, BROKEN.message)
 
 
+@pytest.mark.parametrize(
+    ("good", "text", "format"),
+    [
+        ("A good one.\n\n", "A bad line, longer\nthan\n  &eacute; of it.\\\nAnd a bad one\nor so.", "markdown"),
+        ("A good one.\n\n", "> 2024\n> was a bad year that was\n> long.\n", "markdown"),
+        ("<p>A good one.</p>\n", "<p>A bad line that is\n  longer\nthan caf&eacute; &lt;it&gt;\n</p>\n", "html"),
+        (
+            "1\n00:00:00,000 --> 00:00:01,000\nA good one.\n\n",
+            "2\n00:00:01,000 --> 00:00:02,000\nA bad line that is long,\nis it.\n- Yes, bad\nthat it is.\n",
+            "srt",
+        ),
+    ],
+)
+async def test_a_passage_of_several_lines_that_fails_stays_byte_for_byte(
+    group: TaskGroup, good: str, text: str, format: str
+) -> None:
+    [one] = (await translated(group, good + text, format=format))["translations"]
+    assert one["text"] == good.replace("A good one.", "A GOOD ONE.") + text
+    assert {found["type"] for found in one["violations"]} == {"failed"}
+
+
+async def test_a_passage_of_which_one_piece_fails_keeps_what_was_translated_of_it(group: TaskGroup) -> None:
+    good = "A good sentence of this. " * 40
+    text = f"{good}\nA bad sentence of it. {good}".rstrip()
+    [one] = (await translated(group, text, format="markdown"))["translations"]
+    words = " ".join(one["text"].split())
+    assert words.startswith("A GOOD SENTENCE OF THIS.") and "A bad sentence of it." in words
+    assert one["text"].count("\n") == 1 and len(one["violations"]) == 1
+
+
 async def test_an_answer_with_faults_is_kept_where_the_next_one_fails(group: TaskGroup, model: Speaker) -> None:
     def once(request: ChatRequest, text: str) -> str:
         if len(model.prompts) > 1:

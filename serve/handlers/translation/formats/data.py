@@ -100,13 +100,15 @@ def read_po(text: str) -> Document:
             entry.msgstr_plural = {form: mark(source) for form, source in forms.items()}
         else:
             entry.msgstr = mark(entry.msgid)
-    left = str(catalogue)
+    whole, end = str(catalogue), 0
     parts: list[Part] = []
     for entry, raw in entries:
         marked = entry.__unicode__(catalogue.wrapwidth)
-        before, _, left = left.partition(marked)
-        parts += [before, Entry(tuple(parts_of(marked)), raw, entry.linenum - _NO_PATH.count("\n"))]
-    return merged([*parts, left])
+        start = whole.index(marked, end)
+        line = entry.linenum - _NO_PATH.count("\n")
+        parts += [whole[end:start], Entry(tuple(parts_of(marked)), raw, line)]
+        end = start + len(marked)
+    return merged([*parts, whole[end:]])
 
 
 def _lines(value: str, encode: Callable[[str], str]) -> list[str | Segment]:

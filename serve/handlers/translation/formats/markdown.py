@@ -81,13 +81,17 @@ def _hard_break(line: str) -> str:
 
 def _run(body: str, run: list[tuple[int, int]]) -> list[str | Segment]:
     """Lines that are one passage."""
+    start, end = run[0][0], run[-1][1]
     joins = tuple(body[before[1] : after[0]] for before, after in pairwise(run))
     text = " ".join(body[first:last] for first, last in run)
     text = text.removesuffix(tail := _hard_break(text))
     number = match[0] if (match := _NUMBER.match(text)) else ""
+    if len(run) > 1 and len(number) > run[0][1] - start:  # It is a line of its own.
+        return [body[start : run[1][0]], *_run(body, run[1:])]
+    raw = body[start + len(number) : end - len(tail)].strip()
 
     def segment(inner: str) -> Segment:
-        return Segment(readable(inner, "markdown"), "markdown", joins)
+        return Segment(readable(inner, "markdown"), "markdown", joins, raw=raw)
 
     return [number, *edged(text[len(number) :], segment), tail]
 

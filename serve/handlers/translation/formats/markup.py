@@ -59,4 +59,4 @@ def _phrase(run: str) -> list[str | Segment]:
 
 def _segment(inner: str) -> Segment:
     joins = tuple(LINE_END.findall(inner))
-    return Segment(readable(LINE_END.sub(" ", inner), "html"), "html", joins)
+    return Segment(readable(LINE_END.sub(" ", inner), "html"), "html", joins, raw=inner)

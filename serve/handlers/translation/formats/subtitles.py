@@ -49,4 +49,4 @@ def _cue(block: str) -> list[str | Segment]:
 
 
 def _segment(turn: str) -> Segment:
-    return Segment(LINE_END.sub(" ", turn), "text", tuple(LINE_END.findall(turn)))
+    return Segment(LINE_END.sub(" ", turn), "text", tuple(LINE_END.findall(turn)), raw=turn)
