@@ -88,7 +88,9 @@ def recipe(base: Path, train: Path, **changes: Any) -> Recipe:
     return Recipe.model_validate(body)
 
 
-def undisturbed_run(base: Path, chats: Path, others: str, place: RunFolder, *, workers: int) -> Job:
+def undisturbed_run(
+    base: Path, chats: Path, others: str, place: RunFolder, *, workers: int, engine: str = "auto"
+) -> Job:
     """A run, carried out; what it drops out at each step hangs on the random states of its workers."""
     long = recipe(
         base,
@@ -99,6 +101,7 @@ def undisturbed_run(base: Path, chats: Path, others: str, place: RunFolder, *, w
         checkpoint={"every": 20},
         tracking={"tensorboard": True},
         workers=workers,
+        engine=engine,
     )
     job = Job(long, place)
     run(job, progress=False)

@@ -48,5 +48,5 @@ def undisturbed(base: Path, chats: Path, others: str, runs: Path) -> Job:
 
 @pytest.fixture(scope="package")
 def undisturbed_by_two(base: Path, chats: Path, others: str, runs: Path) -> Job:
-    """The same of two workers."""
-    return undisturbed_run(base, chats, others, folder(runs, "whole-by-two"), workers=2)
+    """The same of two workers, by the engine that starts sooner."""
+    return undisturbed_run(base, chats, others, folder(runs, "whole-by-two"), workers=2, engine="peft")

@@ -107,7 +107,7 @@ def when(job: Job, seen: Callable[[int], bool], act: Callable[[], None]) -> thre
     """Act once a step has been noted for which ``seen`` is true."""
 
     def follow() -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 400
         while time.monotonic() < until:
             if any(event.type == "metrics" and seen(event.data["step"]) for event in read_events(job.folder)):
                 act()
