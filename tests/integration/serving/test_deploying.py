@@ -109,6 +109,6 @@ async def test_a_config_that_a_model_cannot_take_leaves_the_old_behaviour(group:
     broken = echo("first", sampling={"max_tokens": 4})
     broken["args"]["engine"] = {"tokenz": 4}
     with pytest.raises(AssertionError, match="tokenz"):
-        await asyncio.to_thread(group.deploy, gateway(), broken, seconds=10)
+        await asyncio.to_thread(group.deploy, gateway(), broken, seconds=25)
     async with httpx.AsyncClient(base_url=group.url) as client:
         assert (await stream(client, "first")).whole
