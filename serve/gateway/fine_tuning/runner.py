@@ -77,8 +77,8 @@ class Runner:
         self._holds = False
         self._due = asyncio.Event()
         self._steps: dict[str, asyncio.Task[None]] = {}
-        #: Jobs that were told that they wait, by their place in the queue.
-        self._told: dict[str, set[tuple[datetime | None, str]]] = {}
+        #: Jobs that were told why they wait: id, when they were queued, and for what.
+        self._told: set[tuple[str, datetime | None, str]] = set()
         self._sweep_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -233,9 +233,9 @@ class Runner:
 
     async def _tell_once(self, job: FineTuningJob, text: str, what: str) -> None:
         """Note why a job waits, each reason once for each time that it is queued."""
-        told = self._told.setdefault(job.id, set())
-        if (job.queued_at, what) not in told and await self._store.jobs.change(job, message(text)) is not None:
-            told.add((job.queued_at, what))
+        reason = job.id, job.queued_at, what
+        if reason not in self._told and await self._store.jobs.change(job, message(text)) is not None:
+            self._told.add(reason)
 
 
 def _place(job: FineTuningJob) -> tuple[object, str]:

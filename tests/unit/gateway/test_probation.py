@@ -42,8 +42,7 @@ async def on_probation(watched: Watched, monkeypatch: pytest.MonkeyPatch, *, lon
             patched.setattr(promotions, "datetime", Clock)
         watched.promotions.canary("m", "a", 0.5, by="loop", rules=RULES, probation=probation)
     # What was answered before it was the canary counts for nothing.
-    for _ in range(REQUESTS):
-        watched.watch.note("m", "m:a")
+    answered(watched, REQUESTS)
     await watched.watch.look()
 
 
