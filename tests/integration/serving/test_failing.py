@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ async def test_a_killed_replica_loses_only_what_had_begun_on_it_and_comes_back(g
     replicas = group.replicas("first")
     assert len(replicas) == 2
     async with httpx.AsyncClient(base_url=group.url, timeout=120) as client:
+        await both_answer(group, client)
         begun = [asyncio.create_task(stream(client, "first")) for _ in range(8)]
         await asyncio.sleep(1.0)
         os.kill(next(iter(replicas.values())), signal.SIGKILL)
@@ -37,6 +39,19 @@ async def test_a_killed_replica_loses_only_what_had_begun_on_it_and_comes_back(g
         lambda: len(found := group.replicas("first")) == 2 and set(found) != set(replicas),
         "two replicas again, one of them new",
     )
+
+
+async def both_answer(group: Group, client: httpx.AsyncClient) -> None:
+    """Wait until two requests go to two replicas: Serve's proxy hears of a replica some time after it runs."""
+    until = time.monotonic() + 60
+    while True:
+        streams = [asyncio.create_task(stream(client, "first", max_tokens=40)) for _ in range(2)]
+        await asyncio.sleep(0.6)
+        load = (await asyncio.to_thread(group.info, "first"))["load"]
+        await asyncio.gather(*streams)
+        if load["active"] == 1:
+            return
+        assert time.monotonic() < until, f"still one replica answers all: {load}"
 
 
 @pytest.mark.timeout(240)
