@@ -3,7 +3,8 @@
 All of them tune SmolLM2-135M on the same conversations, in batches of the same size and with the same threads in all;
 each run is a process of its own (Ray's with a Ray of its own). Tokens a second are those of the steps after the first
 two, read from the runs' own notes; start, loading and checkpoints are not timed. In every round the three run after
-each other, and ratios are taken within the round. Memory is that of the whole tree of processes at its most.
+each other, and ratios are taken within the round. Memory is that of the whole tree of processes at its most, seldom
+looked at: looking holds the processes up.
 
 At last a job tunes the same model in a whole group, timed from its creation to the first answer of its adapter.
 """
@@ -111,13 +112,14 @@ def _measured(name: str, folder: Path, run_name: str, data: Path, options: argpa
         "engine=unsloth",
         f"workers={workers}",
         f"resources.threads={max(1, options.threads // workers)}",
+        "resources.niceness=0",
     ]
     module = "benchmarks.train_plain" if name == PLAIN else "train.finetune"
     recipe = str(train_served.RECIPE)
     command = [sys.executable, "-m", module, "--config", recipe, "--storage", str(folder), "--run", run_name]
     for setting in settings:
         command += ["--set", setting]
-    environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "token"}
+    environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
     ran = tree.run(command, folder / f"{run_name}.log", environment)
     return sample_of(read_events(RunFolder(str(folder), run_name)), ran.peak)
 

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.machine import ROOT
 
 _EVERY_SECONDS = 0.5
+#: Of the time, what looking may take: it stops the processes that are looked at for a moment each.
+_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ class _Watch(threading.Thread):
         self._done = threading.Event()
 
     def run(self) -> None:
-        while not self._done.wait(_EVERY_SECONDS):
+        pause = _EVERY_SECONDS
+        while not self._done.wait(pause):
+            begun = time.monotonic()
             self.peak = max(self.peak, self._now())
+            pause = max(_EVERY_SECONDS, (time.monotonic() - begun) / _SHARE)
 
     def stop(self) -> None:
         """Stop looking."""
@@ -70,8 +76,15 @@ class _Watch(threading.Thread):
         total = 0
         with contextlib.suppress(psutil.NoSuchProcess):
             for one in [self._process, *self._process.children(recursive=True)]:
-                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                    memory = one.memory_full_info()
-                    # Only Linux tells the proportional set size.
-                    total += memory.pss if sys.platform == "linux" else memory.rss
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                    total += _proportional(one.pid) if sys.platform == "linux" else one.memory_info().rss
         return total
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of a process, with its part of what it shares with others."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pss":
+            return int(value.split()[0]) << 10
+    return 0

@@ -154,11 +154,13 @@ class Resources(Settings):
 
     Attributes:
         threads: that it computes with; as many as ``cpus`` where it is not set.
+        niceness: of its processes: those of 0, which serve, go first on a busy processor.
     """
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
     gpus: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1)] | None = None
+    niceness: Annotated[int, Field(ge=0, le=19)] = 15
 
     @property
     def compute_threads(self) -> int:

@@ -24,6 +24,7 @@ from train.finetune.job import Job
 from train.finetune.recipe import Recipe
 from train.finetune.wanted import PauseWanted, wants_pause
 from train.run_folder import RunFolder
+from train.worker.processors import use_processors
 
 Json = dict[str, Any]
 
@@ -66,7 +67,8 @@ def replayed(job: Job, base: Path) -> list[Row]:
     if kept.is_file():
         answers: list[str | None] = orjson.loads(kept.read_bytes())
     else:
-        task = ray.remote(answer).options(
+        # Its process is nicer than others, and holds a model: nobody gets it after this.
+        task = ray.remote(max_calls=1)(answer).options(
             num_cpus=recipe.resources.cpus, num_gpus=recipe.resources.gpus, max_retries=recipe.retries
         )
         answers = _awaited(task.remote(job.to_config(), prompts), job.folder)
@@ -105,7 +107,7 @@ def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
     recipe, replay, events = job.recipe, job.recipe.data.replay, EventLog(job.folder)
     assert replay is not None
     base = base_checkpoint(recipe.model, progress=False).path
-    torch.set_num_threads(recipe.resources.compute_threads)
+    use_processors(recipe.resources)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True).to(device).eval()

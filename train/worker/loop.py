@@ -19,6 +19,7 @@ from train.finetune.base import base_checkpoint
 from train.finetune.data import data_on_this_node
 from train.finetune.job import Job
 from train.worker import group
+from train.worker.processors import use_processors
 from train.worker.tunable import load_tunable
 
 Json = dict[str, Any]
@@ -31,10 +32,8 @@ def train_loop(config: Json) -> Json:
         How the run ended: ``state`` (``succeeded`` or ``paused``), ``step``, ``epoch``, ``tokens``, ``train_loss``,
         ``eval_loss``, ``stopped_early``, ``peak_memory_bytes``.
     """
-    import torch
-
     job = Job.from_config(config)
-    torch.set_num_threads(job.recipe.resources.compute_threads)
+    use_processors(job.recipe.resources)
     events = EventLog(job.folder)
 
     def tell(line: str) -> None:
