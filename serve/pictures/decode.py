@@ -58,17 +58,17 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
         return _flat(_upright(opened))
 
 
-def pixels_of(content: bytes, limits: PictureLimits) -> int:
-    """How many pixels the picture in a file has, by its head.
+def size_of(content: bytes, limits: PictureLimits) -> tuple[int, int]:
+    """Width and height of the picture in a file, by its head and before it is turned as its EXIF orientation says.
 
     Raises:
         BadPicture: as ``decode``, as far as the head tells.
     """
     if size := _webp_size(content):
         _check_pixels(*size, limits)
-        return size[0] * size[1]
+        return size
     with _opened(content, limits) as opened:
-        return opened.width * opened.height
+        return opened.size
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from serve.handlers.vision.confidence import Tokens
 from serve.handlers.vision.places import Place, places_in
 from serve.handlers.vision.prompts import EACH, format_for, prompt_for
 from serve.handlers.vision.requests import Asked, check_count, read_request
-from serve.handlers.vision.resize import View, prepare, view_of
+from serve.pictures.resize import View, prepare, view_of
 from serve.pictures.room import PictureRoom
 from serve.pictures.sources import Found, Pages, Pictures, data_url
 from serve.protocol.http import send_json
