@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from serve.settings.pictures import PictureLimits
 
@@ -18,6 +18,17 @@ _SHOWN = "PNG, JPEG, WebP, GIF"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 #: Modes of Pillow that hold 16 bits a pixel.
 _DEEP = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+
+#: EXIF's orientations, and what turns a picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 try:
     from pillow_heif import register_heif_opener
@@ -44,20 +55,20 @@ def decode(content: bytes, limits: PictureLimits) -> Image.Image:
     """
     with _opened(content, limits) as opened:
         opened.load()
-        return _flat(ImageOps.exif_transpose(opened))
+        return _flat(_upright(opened))
 
 
-def pixels_of(content: bytes, limits: PictureLimits) -> int:
-    """How many pixels the picture in a file has, by its head.
+def size_of(content: bytes, limits: PictureLimits) -> tuple[int, int]:
+    """Width and height of the picture in a file, by its head and before it is turned as its EXIF orientation says.
 
     Raises:
         BadPicture: as ``decode``, as far as the head tells.
     """
     if size := _webp_size(content):
         _check_pixels(*size, limits)
-        return size[0] * size[1]
+        return size
     with _opened(content, limits) as opened:
-        return opened.width * opened.height
+        return opened.size
 
 
 @contextmanager
@@ -121,6 +132,13 @@ def _webp_size(content: bytes) -> tuple[int, int] | None:
 
 def _number(raw: bytes) -> int:
     return int.from_bytes(raw, "little")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """``picture`` turned as its EXIF orientation says. Pillow's own function copies what has not to be turned, and
+    writes all of the EXIF data anew, which can be broken."""
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _flat(picture: Image.Image) -> Image.Image:

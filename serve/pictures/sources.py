@@ -16,11 +16,12 @@ from typing import TypeVar
 from PIL import Image
 
 from serve.errors import InvalidRequest
-from serve.pictures.decode import BadPicture, check_bytes, decode, pixels_of
+from serve.pictures.decode import BadPicture, check_bytes, decode, size_of
 from serve.pictures.fetch import PictureFetcher
 from serve.pictures.pdf import MAGIC, PdfPages
-from serve.pictures.room import Held, PictureRoom
-from serve.settings.pictures import PictureLimits
+from serve.pictures.resize import Size, View, prepare, view_of
+from serve.pictures.room import Held, PictureRoom, run_in
+from serve.settings.pictures import PictureGrid, PictureLimits
 
 T = TypeVar("T")
 
@@ -75,26 +76,33 @@ class Pictures:
         self._fetcher = PictureFetcher(limits)
         self._room = room or PictureRoom()
 
-    async def read(self, sources: Sequence[str | bytes], params: Sequence[str]) -> Held:
+    async def read(
+        self, sources: Sequence[str | bytes], params: Sequence[str], grid: PictureGrid | None = None
+    ) -> Held:
         """The pictures, in order, for who needs all of them at once; to be closed when they were worked with.
+
+        They are read one after the other, and each is made what the model sees before the next is decoded. The room
+        for that is taken together, so that two requests cannot wait for each other's half, and what is over is given
+        back.
 
         Args:
             sources: data URLs, https addresses, or the files themselves.
             params: the request's field of each, for errors.
+            grid: how the model sees pictures; where that is not known, they stay as they are.
 
         Raises:
             InvalidRequest: the first that cannot be taken, by its place and why.
             TooManyPictures: others hold all the room.
         """
         contents = await _all([self._content(source) for source in sources], params)
-        pixels = await _all([self._pixels(content) for content in contents], params)
-        held = await self._take(sum(pixels))
-        try:
-            work = [_run(_decoding, partial(decode, content, self._limits)) for content in contents]
-            held.pictures += await _all(work, params)
-        except BaseException:
-            held.close()
-            raise
+        sizes = await _all([self._size(content) for content in contents], params)
+        held = await self._take(_most_pixels([view_of(*size, grid) for size in sizes]))
+        for place, (content, param) in enumerate(zip(contents, params, strict=True)):
+            try:
+                held.pictures.append(await run_in(_decoding, partial(self._prepared, content, grid), held))
+            except BadPicture as bad:
+                raise _refusal(place, bad, param) from None
+        held.shrink(sum(_area(picture.size) for picture in held.pictures))
         return held
 
     async def read_each(
@@ -131,13 +139,13 @@ class Pictures:
             return await self._kept(place, content, keep)
 
     async def _kept(self, place: int, content: bytes, keep: Callable[[Found], T]) -> list[T]:
-        held = await self._take(await self._pixels(content))
+        held = await self._take(_area(await self._size(content)))
 
         def work() -> list[T]:
             with held:
                 return [keep(Found(decode(content, self._limits), place))]
 
-        return await _run(_decoding, work)
+        return await run_in(_decoding, work, held)
 
     async def _drawn(self, place: int, content: bytes, keep: Callable[[Found], T], pages: Pages) -> list[T]:
         """What is kept of a PDF's pages, whose drawing ends when nobody waits for it."""
@@ -155,7 +163,7 @@ class Pictures:
                 return [keep(Found(page, place, number)) for number, page in drawing.draw()]
 
         try:
-            return await _run(_drawing, work)
+            return await run_in(_drawing, work, turn, held)
         finally:
             drawing.stop()
 
@@ -170,8 +178,12 @@ class Pictures:
             raise BadPicture("it must be a data URL (data:image/png;base64,...) or an https address")
         return await self._fetcher.fetch(source)
 
-    async def _pixels(self, content: bytes) -> int:
-        return await _run(_decoding, partial(pixels_of, content, self._limits))
+    async def _size(self, content: bytes) -> Size:
+        return await run_in(_decoding, partial(size_of, content, self._limits))
+
+    def _prepared(self, content: bytes, grid: PictureGrid | None) -> Image.Image:
+        picture = decode(content, self._limits)
+        return prepare(picture, view_of(*picture.size, grid))
 
     async def _take(self, pixels: int) -> Held:
         limits = self._limits
@@ -194,15 +206,30 @@ async def _all(work: Sequence[Awaitable[T]], params: Sequence[str]) -> list[T]:
     given: list[T] = []
     for place, (one, param) in enumerate(zip(found, params, strict=True)):
         if isinstance(one, BadPicture):
-            raise InvalidRequest(f"Picture {place} cannot be taken: {one}.", param=param, code="invalid_image")
+            raise _refusal(place, one, param)
         if isinstance(one, BaseException):
             raise one
         given.append(one)
     return given
 
 
-async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
+def _refusal(place: int, bad: BadPicture, param: str) -> InvalidRequest:
+    return InvalidRequest(f"Picture {place} cannot be taken: {bad}.", param=param, code="invalid_image")
+
+
+def _most_pixels(views: Sequence[View]) -> int:
+    """Pixels that are held at most while pictures are read one by one: those that were, as the model sees them, and
+    the next as it is and, where that differs, as it will be."""
+    most = kept = 0
+    for view in views:
+        scaled = 0 if view.seen == view.original else _area(view.seen)
+        most = max(most, kept + _area(view.original) + scaled)
+        kept += _area(view.seen)
+    return most
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
 
 
 def _decoded(source: str, start: int, limits: PictureLimits) -> bytes:

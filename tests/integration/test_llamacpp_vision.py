@@ -7,6 +7,7 @@ import ctypes
 import threading
 from array import array
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,27 @@ import llama_cpp.mtmd_cpp as M
 import numpy as np
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from serve.errors import ContextLengthExceeded, InvalidRequest, QueueFull
 from serve.handlers.llamacpp.context import Context
+from serve.handlers.llamacpp.engine import Engine
 from serve.handlers.llamacpp.handler import LlamaCppHandler
 from serve.handlers.llamacpp.library import C
 from serve.handlers.llamacpp.model import Model
+from serve.handlers.llamacpp.plan import Planner
+from serve.handlers.llamacpp.sequence import Stream
 from serve.handlers.llamacpp.sight import NobodyWaits, Sight
 from serve.handlers.llamacpp.threads import in_own_thread
+from serve.pictures.resize import prepare, view_of
+from serve.pictures.room import PictureRoom
 from serve.protocol.chat import ChatCollector
-from serve.protocol.events import Event
+from serve.protocol.events import Event, Usage
+from serve.protocol.sampling import resolve
 from serve.settings.engines import LlamaCppEngine
 from serve.settings.pictures import PictureGrid
 from tests.grounding import TWO_BOXES, confidences
-from tests.llamacpp import CAPITAL, chat, deltas, events_of, stream, text, usage
+from tests.llamacpp import CAPITAL, GREEDY, chat, deltas, events_of, stream, text, until, usage
 from tests.pictures import file_of, plain, url_of
 from tests.qwenvl import MODEL, PROJECTOR, save_qwen2_5_vl, settings_of
 
@@ -179,6 +187,91 @@ async def test_one_that_leaves_while_its_picture_is_read_disturbs_nobody(handler
     await left.aclose()
     assert text(await events_of(handler, asked(picture("red")))) == expected
     assert text(await events_of(handler, asked(picture("navy", (224, 224)))))
+
+
+async def test_a_large_picture_is_seen_as_its_own_version_of_the_models_size(handler: LlamaCppHandler) -> None:
+    assert handler.capabilities.pictures is not None
+    large = Image.effect_noise((560, 300), 80).convert("RGB").resize((1120, 600))
+    view = view_of(*large.size, handler.capabilities.pictures)
+    found = [
+        await events_of(handler, asked({"type": "image_url", "image_url": {"url": url_of(file_of(shown))}}))
+        for shown in (large, prepare(large, view))
+    ]
+    without = usage(await events_of(handler, asked()))
+    assert usage(found[0]).prompt_tokens == without.prompt_tokens + 2 + view.seen[0] * view.seen[1] // 28**2
+    # The same pixels: what was kept of the first is what the second begins with.
+    assert usage(found[1]).cached_tokens >= usage(found[0]).prompt_tokens - 3
+    assert text(found[1]) == text(found[0])
+
+
+async def test_pictures_have_no_room_once_they_are_encoded_or_cannot_be(handler: LlamaCppHandler) -> None:
+    room = room_of(handler)
+    answering = stream(handler, asked(picture("red", (1000, 800)), max_tokens=20))
+    await anext(answering)
+    assert room.used == 0
+    await answering.aclose()
+    too_long = asked(picture("olive", (1000, 800)), words="word " * 950)
+    with pytest.raises(ContextLengthExceeded):
+        await events_of(handler, too_long)
+    assert room.used == 0
+
+
+async def test_pictures_wait_for_the_encoder_at_the_models_size_until_their_client_leaves(
+    handler: LlamaCppHandler,
+) -> None:
+    room, turns = room_of(handler), handler._pictures._turns
+    turn = await turns.take(1, most=1, seconds=5)
+    waiting = [stream(handler, asked(picture(one, (1000, 800)))) for one in ("maroon", "silver")]
+    events = [asyncio.ensure_future(anext(one)) for one in waiting]
+    assert handler.capabilities.pictures is not None
+    wide, high = view_of(1000, 800, handler.capabilities.pictures).seen
+    await until(lambda: room.used == 2 * wide * high)
+    events[0].cancel()
+    await asyncio.wait(events[:1])
+    assert room.used == wide * high
+    turn.close()
+    await events[1]
+    assert room.used == 0 and turns.used == 0
+    for one in waiting:
+        await one.aclose()
+
+
+async def test_a_sequence_that_is_put_back_needs_no_picture_again(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(folder, slots=2, cache_prompts=False).engine
+    assert isinstance(settings, LlamaCppEngine)
+    model = Model(folder / MODEL, settings)
+    planner = Planner(model, settings.context, Sight(folder / PROJECTOR, model, settings))
+    # It never ends by itself; each of the two has more tokens than half of the cache.
+    endless: dict[str, Any] = {"max_tokens": 100, "logit_bias": {"257": -100, "259": -100}}
+    plans = []
+    for colour in ("red", "blue"):
+        request = asked(picture(colour), **endless)
+        shown = [plain(colour, (224, 224))]
+        plans.append(await in_own_thread(partial(planner.chat, request, resolve(request, GREEDY), shown)))
+    answers = []
+    for cache in (settings.context, 128):
+        context = Context(model, settings.model_copy(update={"context": cache}))
+        engine = Engine(model, context, settings, name="m", max_queued=2, loop=asyncio.get_running_loop())
+        streams = [Stream(plan) for plan in plans]
+        for one in streams:
+            engine.submit(one)
+        answers.append([text(await _all_of(one)) for one in streams])
+        await asyncio.to_thread(engine.close)
+    assert "a sequence waits" in caplog.text
+    assert answers[0] == answers[1] and all(answers[0])
+
+
+async def _all_of(one: Stream) -> list[Event]:
+    events: list[Event] = []
+    while not (events and isinstance(events[-1], Usage)):
+        events += await one.take()
+    return events
+
+
+def room_of(handler: LlamaCppHandler) -> PictureRoom:
+    return handler._pictures._pictures._room
 
 
 async def test_nothing_is_encoded_for_one_that_left(folder: Path) -> None:

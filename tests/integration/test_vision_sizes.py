@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from serve.handlers.vision.resize import MAX_RATIO, smart_size
+from serve.pictures.resize import MAX_RATIO, smart_size
 from serve.settings.pictures import PictureGrid
 
 GRIDS = st.builds(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
@@ -13,13 +12,14 @@ from pathlib import Path
 
 from serve.adapters.errors import BadAdapter
 from serve.adapters.files import sha256
-from serve.errors import AdapterNotFound, AdapterRefused, InternalError, QueueFull, Unavailable
+from serve.errors import AdapterNotFound, AdapterRefused, InternalError, Unavailable
 from serve.handlers.base import Capabilities, EventStream, Handler, Load
 from serve.handlers.llamacpp.adapters import Adapter, AdapterFiles
 from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.engine import Engine
 from serve.handlers.llamacpp.lora import BaseModel
 from serve.handlers.llamacpp.model import Model
+from serve.handlers.llamacpp.pictures import PictureQueue
 from serve.handlers.llamacpp.plan import Plan, Planner
 from serve.handlers.llamacpp.sequence import Stream
 from serve.handlers.llamacpp.sight import Sight
@@ -28,7 +28,6 @@ from serve.models import local_path
 from serve.models.place import model_folder
 from serve.models.wanted import base_sha256
 from serve.pictures.parts import check_count, image_parts
-from serve.pictures.sources import Pictures
 from serve.protocol.events import Usage
 from serve.protocol.requests import ChatRequest, CompletionRequest
 from serve.protocol.sampling import Sampling
@@ -50,8 +49,8 @@ class LlamaCppHandler(Handler):
         self._model: Model | None = None
         self._files: AdapterFiles | None = None
         self._sight: Sight | None = None
-        self._seeing = 0  # requests whose pictures are read
-        self._pictures = Pictures(self._engine_settings.picture_limits)
+        most = self._engine_settings.slots + settings.max_queued  # as the engine's own queue, which comes behind it
+        self._pictures = PictureQueue(settings.id, most, self._engine_settings.picture_limits)
         self._adapters: dict[str, Adapter] = {}
 
     async def load(self) -> None:
@@ -169,22 +168,11 @@ class LlamaCppHandler(Handler):
         if not parts:
             return await to_thread(planner.chat, request, sampling)
         check_count(parts, self._engine_settings.images if self._sight else 0)
-        # One at a time is encoded, and that before the engine's own queue.
-        if self._seeing >= self._engine_settings.slots + self.settings.max_queued:
-            raise QueueFull(self.settings.id)
-        left = threading.Event()
-        self._seeing += 1
-        try:
-            held = await self._pictures.read([url for url, _ in parts], [param for _, param in parts])
-
-            def plan() -> Plan:
-                with held:  # The thread works on for a while when nobody waits for it.
-                    return planner.chat(request, sampling, held.pictures, left)
-
-            return await in_own_thread(plan)
-        finally:
-            left.set()
-            self._seeing -= 1
+        return await self._pictures.encode(
+            parts,
+            self._sight.grid if self._sight else None,
+            lambda pictures, left: planner.chat(request, sampling, pictures, left),
+        )
 
     async def _stream(self, name: str | None, make_plan: Callable[[Planner], Awaitable[Plan]]) -> EventStream:
         engine, planner = self._engine, self._planner

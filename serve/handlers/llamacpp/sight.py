@@ -73,7 +73,7 @@ class NobodyWaits(Exception):
 
 
 class Sight:
-    """A projector file beside its model. Safe to use from many threads; it encodes one picture at a time.
+    """A projector file beside its model. It may be asked from any thread, but from one at a time.
 
     Attributes:
         mark: stands in a prompt's text where a picture goes; no request can know it.
@@ -112,7 +112,6 @@ class Sight:
             raise RuntimeError(f"{path} is of a kind whose pictures are decoded all at once, which is not done here.")
         self._dimensions = 4 if M.mtmd_decode_use_mrope(self._pointer) else 1
         self._width: int = C.llama_model_n_embd_inp(model.pointer)
-        self._one_at_a_time = threading.Lock()
         self._kept: OrderedDict[bytes, Floats] = OrderedDict()
 
     @cached_property
@@ -133,17 +132,9 @@ class Sight:
             InvalidRequest: the template lost or doubled a picture, or one cannot be prepared.
             ContextLengthExceeded: the context has no room for them.
         """
-        bitmaps = [_Bitmap(picture) for picture in pictures]
         chunks = M.mtmd_input_chunks_init()
         try:
-            raw = text.encode(errors="replace")
-            told = M.mtmd_input_text(raw, len(raw), True, True)
-            pointers = (M.mtmd_bitmap_p_ctypes * len(bitmaps))(*(one.pointer for one in bitmaps))
-            code = M.mtmd_tokenize(self._pointer, chunks, ctypes.byref(told), pointers, len(bitmaps))
-            if code == _MARKS_DIFFER:
-                raise InvalidRequest("The model's chat template does not place these pictures.", param="messages")
-            if code:
-                raise InvalidRequest("A picture cannot be prepared for the model.", param="messages")
+            self._cut(text, pictures, chunks)
             # Said before anything is encoded.
             count: int = M.mtmd_helper_get_n_tokens(chunks)
             if count + 1 > self._settings.context:
@@ -151,8 +142,24 @@ class Sight:
             return self._read(chunks, left)
         finally:
             M.mtmd_input_chunks_free(chunks)
+
+    def _cut(self, text: str, pictures: Sequence[Image.Image], chunks: object) -> None:
+        """Put words and prepared pictures into ``chunks``, which then hold all that is needed of them."""
+        bitmaps: list[_Bitmap] = []
+        try:
+            for picture in pictures:
+                bitmaps.append(_Bitmap(picture))
+            raw = text.encode(errors="replace")
+            told = M.mtmd_input_text(raw, len(raw), True, True)
+            pointers = (M.mtmd_bitmap_p_ctypes * len(bitmaps))(*(one.pointer for one in bitmaps))
+            code = M.mtmd_tokenize(self._pointer, chunks, ctypes.byref(told), pointers, len(bitmaps))
+        finally:
             for one in bitmaps:
                 one.free()
+        if code == _MARKS_DIFFER:
+            raise InvalidRequest("The model's chat template does not place these pictures.", param="messages")
+        if code:
+            raise InvalidRequest("A picture cannot be prepared for the model.", param="messages")
 
     def _read(self, chunks: object, left: threading.Event) -> tuple[array[int], tuple[PromptPicture, ...]]:
         tokens = array("i")
@@ -190,20 +197,19 @@ class Sight:
     def _embeddings(self, chunk: object, digest: bytes, length: int, left: threading.Event) -> Floats:
         """What a piece of a picture looks like to the model, encoded once for each content."""
         key = digest + b"%d" % length
-        with self._one_at_a_time:
-            if (kept := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                return kept
-            if left.is_set():
-                raise NobodyWaits
-            recent_errors.clear()
-            if M.mtmd_encode_chunk(self._pointer, chunk):
-                raise RuntimeError(f"llama.cpp cannot encode a picture: {'; '.join(recent_errors)}")
-            seen = np.ctypeslib.as_array(M.mtmd_get_output_embd(self._pointer), (length, self._width)).copy()
-            self._kept[key] = seen
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-            return seen
+        if (kept := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return kept
+        if left.is_set():
+            raise NobodyWaits
+        recent_errors.clear()
+        if M.mtmd_encode_chunk(self._pointer, chunk):
+            raise RuntimeError(f"llama.cpp cannot encode a picture: {'; '.join(recent_errors)}")
+        seen = np.ctypeslib.as_array(M.mtmd_get_output_embd(self._pointer), (length, self._width)).copy()
+        self._kept[key] = seen
+        while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return seen
 
 
 def grid_of(header: GgufHeader, settings: LlamaCppEngine) -> PictureGrid | None:

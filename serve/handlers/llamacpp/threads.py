@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from serve.pictures.room import Held, run_in
+
 T = TypeVar("T")
 
 
-async def in_own_thread(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread that ends with it, and give what it gives, or raise what it raises.
+async def in_own_thread(work: Callable[[], T], *held: Held) -> T:
+    """Run ``work`` in a thread that ends with it, and give what it gives, or raise what it raises; ``held`` is closed
+    as in ``run_in``.
 
     llama.cpp's threads come from OpenMP, which keeps a set of them for every thread that ever computed, as long as
     that thread lives. When all sets have more threads than there are processors, those that wait for each other,
@@ -21,6 +23,6 @@ async def in_own_thread(work: Callable[[], T]) -> T:
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="llamacpp-open")
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)
+        return await run_in(thread, work, *held)
     finally:
         thread.shutdown(wait=False)

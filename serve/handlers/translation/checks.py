@@ -18,7 +18,7 @@ Kind = Literal["placeholder", "term", "number", "untranslated", "length"]
 
 _NUMBER = re.compile(r"\d+")
 _LOOP = re.compile(r"(.{1,20}?)\1{9,}")
-_MARK = re.compile(r"\{\d{1,3}\}")
+_MARK = re.compile(r"\{\d{1,6}\}")
 #: A translation may be this many times longer than its source, or shorter, before something is wrong: Chinese says
 #: in one character what takes English four.
 _LONGER, _SHORTER = 6.0, 9.0

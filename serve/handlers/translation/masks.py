@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from serve.handlers.translation.inline import Piece, Syntax, pieces, says_something, written
 
-_MARK = re.compile(r"\{\s*(\d{1,3})\s*\}")
+#: As models write marks, which now and then put space into them.
+_MARK = re.compile(r"\{\s*(\d{1,6})\s*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Masked:
     def cut(self) -> list[Piece]:
         """``text`` with what the marks stand for, cut there."""
         found: list[Piece] = []
-        for index, part in enumerate(re.split(r"\{(\d{1,3})\}", self.text)):
+        for index, part in enumerate(re.split(r"\{(\d{1,6})\}", self.text)):
             if index % 2:
                 found.append(Piece(self.held[int(part)], kept=True))
             elif part:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import orjson
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from serve.protocol.translation import Format, TranslateFile, TranslateRequest
 from serve.protocol.validation import parse_request
 from serve.settings.suggest import one_of
 
+_FILE = "file"
 _MEDIA: dict[Format, bytes] = {
     "text": b"text/plain; charset=utf-8",
     "markdown": b"text/markdown; charset=utf-8",
@@ -70,27 +71,47 @@ async def read_upload(scope: Scope, body: bytes, file_bytes: int) -> Upload:
 
     try:
         async with Request(scope, receive).form(max_files=1, max_fields=16, max_part_size=4 * 1024 * 1024) as form:
-            raw: dict[str, object] = {name: value for name, value in form.items() if isinstance(value, str)}
-            files = [value for value in form.values() if isinstance(value, UploadFile)]
-            content = await files[0].read() if files else b""
-            name = PurePosixPath((files[0].filename or "").replace("\\", "/")).name if files else ""
-            if files:
-                raw["file"] = b""
+            raw, file = _fields(form)
+            content = b"" if file is None else await file.read()
     except (MultiPartException, HTTPException) as error:
         reason = getattr(error, "message", None) or getattr(error, "detail", "it is broken")
         raise InvalidRequest(f"The form cannot be read: {reason}", code="invalid_form") from None
-    fields = parse_request(TranslateFile, raw)
+    name = PurePosixPath((file.filename or "").replace("\\", "/")).name if file is not None else ""
+    # The model wants the bytes; what is in them is read here.
+    fields = parse_request(TranslateFile, raw if file is None else {**raw, _FILE: b""})
     if len(content) > file_bytes:
         raise PayloadTooLarge(f"The file has {len(content)} bytes; the most allowed is {file_bytes}.", param="file")
     format = fields.format if fields.format != "auto" else _format(name)
     asked = {
-        **{key: value for key, value in raw.items() if key not in ("file", "answer")},
+        **{key: value for key, value in raw.items() if key != "answer"},
         "format": format,
         "text": _decoded(content),
         "terms": _pairs(fields.terms, "terms"),
         "tm_list": _pairs(fields.tm_list, "tm_list"),
     }
     return Upload(parse_request(TranslateRequest, asked), name or "text.txt", fields.answer == "file")
+
+
+def _fields(form: FormData) -> tuple[dict[str, object], UploadFile | None]:
+    """The fields of a form that are text, and its file.
+
+    Raises:
+        InvalidRequest: another field brings a file, a field comes twice, or the file is text.
+    """
+    raw: dict[str, object] = {}
+    file: UploadFile | None = None
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != _FILE:
+                raise InvalidRequest(f"{name[:64]}: the file is called 'file'.", code="unknown_parameter")
+            file = value
+        elif name == _FILE:
+            raise InvalidRequest("file: must be a file (of curl: -F file=@NAME).", param="file")
+        elif name in raw:
+            raise InvalidRequest(f"{name[:64]}: comes more than once.", param=name[:64])
+        else:
+            raw[name] = value
+    return raw, file
 
 
 def _format(name: str) -> Format:

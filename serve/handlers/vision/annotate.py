@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from serve.handlers.vision.places import Place
-from serve.handlers.vision.resize import Size
+from serve.pictures.resize import Size
 
 #: Told apart by people who do not see all colours (Okabe and Ito's set, without black).
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")

@@ -16,7 +16,7 @@ from serve.handlers.vision.confidence import Tokens
 from serve.handlers.vision.places import Place, places_in
 from serve.handlers.vision.prompts import EACH, format_for, prompt_for
 from serve.handlers.vision.requests import Asked, check_count, read_request
-from serve.handlers.vision.resize import View, prepare, view_of
+from serve.pictures.resize import View, prepare, view_of
 from serve.pictures.room import PictureRoom
 from serve.pictures.sources import Found, Pages, Pictures, data_url
 from serve.protocol.http import send_json
@@ -33,6 +33,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 PATH = "/v1/vision/analyze"
+#: States in which a model will not say any more what it can do.
+_NEVER = frozenset({"failed", "deleting"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +142,18 @@ class VisionHandler(TaskHandler):
         return Seer(name, grid, bool(can.get("structured_output")), bool(can.get("logprobs")))
 
     async def _first(self) -> Json:
-        models = [one for one in await self.group.models() if (one.get("capabilities") or {}).get("vision")]
-        if not models:
-            raise InvalidRequest("No model of this group can see pictures; see docs/vision.md.", param="model")
-        return min(models, key=lambda one: one.get("state") != "ready")
+        models = [one for one in await self.group.models() if one["id"] != AUTO]
+        seeing = [one for one in models if (one.get("capabilities") or {}).get("vision")]
+        if seeing:
+            return min(seeing, key=lambda one: one.get("state") != "ready")
+        silent = [one["id"] for one in models if not one.get("capabilities") and one.get("state") not in _NEVER]
+        if silent:
+            raise Unavailable(
+                "No model is known to see pictures, and these sleep or start and have not said yet what they can do:"
+                f" {', '.join(silent)}. A chat with one wakes it.",
+                retry_after=5,
+            )
+        raise InvalidRequest("No model of this group can see pictures; see docs/vision.md.", param="model")
 
     async def _see(self, asked: Asked, seer: Seer, behaviour: VisionUserConfig) -> list[Seen]:
         """The request's pictures, prepared for the model."""
@@ -151,6 +161,8 @@ class VisionHandler(TaskHandler):
         pages, draws = Pages(asked.request.pages, behaviour.images), asked.request.annotate
         found = await reader.read_each(asked.sources, asked.params, lambda one: _seen(one, seer.grid, draws), pages)
         check_count(len(found), behaviour.images)
+        if asked.request.pages and all(one.page is None for one in found):
+            raise InvalidRequest("pages: this is for PDF files, and there is none.", param="pages")
         return found
 
     async def _ask(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve.handlers.vision.resize import View
+from serve.pictures.resize import View
 from serve.settings.pictures import PictureGrid
 
 #: Names under which models of Qwen's family and its relatives write these.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from serve.handlers.vision.resize import View
+from serve.pictures.resize import View
 from serve.protocol.vision import AnalyzeRequest
 from serve.settings.pictures import PictureGrid
 

@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -143,3 +143,21 @@ def test_any_damage_is_a_bad_picture_or_a_picture(kind: str, data: st.DataObject
     except BadPicture:
         return
     assert found.mode == "RGB" and found.width * found.height <= LIMITS.pixels
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(st.dictionaries(st.integers(6, 151), st.integers(0, 255), max_size=5))
+@example({17: 63})
+@example({98: 70})
+def test_damaged_exif_data_is_a_bad_picture_or_a_picture(damage: dict[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    exif[0x8769], exif[0x8825] = {0x9003: "2020"}, {1: "N", 2: (1.0, 2.0, 3.0)}
+    raw = bytearray(exif.tobytes())
+    for at, value in damage.items():
+        raw[at] = value
+    try:
+        found = decode(file_of(plain("red", (16, 8)), "jpeg", exif=bytes(raw)), LIMITS)
+    except BadPicture:
+        return
+    assert found.size in ((16, 8), (8, 16))

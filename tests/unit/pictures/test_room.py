@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from serve.errors import TooManyPictures
-from serve.pictures.room import Held, PictureRoom
+from serve.pictures.room import Held, PictureRoom, run_in
 
 
 async def taken(room: PictureRoom, pixels: int, seconds: float = 5.0) -> Held:
@@ -92,3 +93,63 @@ async def test_room_is_given_back_from_any_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(held.close).result()
     (await asyncio.wait_for(waiting, 5)).close()
+
+
+async def test_what_is_over_is_given_back_and_the_rest_later() -> None:
+    room = PictureRoom()
+    held = await taken(room, 60)
+    waiting = asyncio.create_task(taken(room, 60))
+    held.shrink(70)
+    await asyncio.sleep(0.01)
+    assert room.used == 60 and not waiting.done()
+    held.shrink(40)
+    other = await asyncio.wait_for(waiting, 5)
+    assert room.used == 100
+    held.close()
+    held.shrink(10)
+    assert room.used == 60
+    other.shrink(20)
+    del other, waiting
+    gc.collect()
+    assert room.used == 0
+
+
+async def test_room_without_a_limit_of_time_is_waited_for() -> None:
+    room = PictureRoom()
+    first = await taken(room, 60)
+    waiting = asyncio.create_task(room.take(60, most=100, seconds=None))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    first.close()
+    (await waiting).close()
+    assert room.used == 0
+
+
+async def test_what_a_thread_works_with_is_held_until_it_ends_and_not_until_nobody_waits() -> None:
+    room, begun, go = PictureRoom(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        one, other = await taken(room, 40), await taken(room, 30)
+        runs, queued = [asyncio.create_task(run_in(pool, work, held)) for held in (one, other)]
+        await asyncio.to_thread(begun.wait, 30)
+        for task, left in ((queued, 40), (runs, 40)):  # What had not begun is given back at once.
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() and room.used == left
+        go.set()
+    assert room.used == 0
+
+
+async def test_what_failing_work_has_is_given_back_and_what_working_work_has_stays() -> None:
+    room = PictureRoom()
+    with ThreadPoolExecutor(1) as pool:
+        held = await taken(room, 40)
+        assert await run_in(pool, lambda: 7, held) == 7
+        assert room.used == 40
+        with pytest.raises(ZeroDivisionError):
+            await run_in(pool, lambda: 1 / 0, held)
+        assert room.used == 0

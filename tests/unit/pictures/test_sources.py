@@ -6,13 +6,15 @@ import asyncio
 import base64
 
 import pytest
+from PIL import Image
 
 from serve.errors import InvalidRequest, TooManyPictures
 from serve.pictures.parts import check_count, image_parts
+from serve.pictures.resize import view_of
 from serve.pictures.room import PictureRoom
 from serve.pictures.sources import Found, Pages, Pictures, data_url
 from serve.protocol.requests import ChatRequest
-from serve.settings.pictures import PictureLimits
+from serve.settings.pictures import PictureGrid, PictureLimits
 from tests.pictures import file_of, plain, url_of
 
 LIMITS = PictureLimits(file_bytes=50_000, fetch=False)
@@ -101,6 +103,62 @@ async def test_pictures_of_one_request_are_held_until_they_were_worked_with() ->
     with pytest.raises(InvalidRequest):
         await Pictures(LIMITS, room).read([RED, RED[:60]], ["a", "b"])
     assert room.used == 0
+
+
+async def test_pictures_are_made_what_the_model_sees_one_after_the_other() -> None:
+    room, grid = PictureRoom(), PictureGrid(14, 2, 28 * 28, 4 * 28 * 28, "pixels")
+    wide, high = view_of(1000, 500, grid).seen
+    large, small = file_of(plain("red", (1000, 500))), file_of(plain("blue", (28, 28)))
+    turned = file_of(plain("red", (1000, 500)), "jpeg", exif=_orientation(6))
+    # Never more than what was read, as it is kept, and one picture in full and as it will be.
+    most = 1000 * 500 + 3 * wide * high + 28 * 28
+    files, places = [large, small, large, turned], ["a", "b", "c", "d"]
+    with await room.take(1, most=1, seconds=1):
+        with pytest.raises(TooManyPictures):
+            await Pictures(PictureLimits(pixels_at_once=most, wait_seconds=0.05), room).read(files, places, grid)
+        reader = Pictures(PictureLimits(pixels_at_once=most + 1, wait_seconds=0.05), room)
+        with await reader.read(files, places, grid) as held:
+            assert [one.size for one in held.pictures] == [(wide, high), (28, 28), (wide, high), (high, wide)]
+            assert held.pictures[1].getpixel((0, 0)) == (0, 0, 255)
+            assert room.used == 1 + 3 * wide * high + 28 * 28
+    assert room.used == 0
+
+
+async def test_requests_that_fill_the_room_do_not_wait_for_each_others_half() -> None:
+    room, grid = PictureRoom(), PictureGrid(14, 2, 28 * 28, 4 * 28 * 28, "pixels")
+    wide, high = view_of(280, 140, grid).seen
+    large = file_of(plain("red", (280, 140)))
+    reader = Pictures(PictureLimits(pixels_at_once=280 * 140 + 4 * wide * high), room)
+
+    async def one() -> int:
+        with await reader.read([large] * 3, ["a"] * 3, grid) as held:
+            await asyncio.sleep(0.01)
+            return len(held.pictures)
+
+    assert await asyncio.wait_for(asyncio.gather(*(one() for _ in range(20))), 20) == [3] * 20
+    assert room.used == 0
+
+
+async def test_who_leaves_while_pictures_are_decoded_has_room_until_that_ends() -> None:
+    room = PictureRoom()
+    large = file_of(Image.effect_noise((3000, 2000), 60).convert("RGB"), compress_level=1)
+    reading = asyncio.create_task(Pictures(PictureLimits(), room).read([large, RED], ["a", "b"]))
+    async with asyncio.timeout(20):
+        while room.used == 0:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0.01)  # The thread has begun, and decodes for some tenths of a second.
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled() and room.used == 3000 * 2000 + 64 * 48
+    async with asyncio.timeout(20):
+        while room.used:
+            await asyncio.sleep(0.01)
+
+
+def _orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
 
 
 async def test_many_requests_at_once_stay_within_the_room() -> None:

@@ -37,6 +37,13 @@ _OTHERS = ("word", " ", "{0}", "{", "}", "é", "中文", "1,000", "\\*", ". ", "
 MARKED = st.lists(st.sampled_from(_KEPT + _OTHERS), max_size=30).map("".join)
 
 
+def test_a_text_may_have_thousands_of_things_to_keep() -> None:
+    text = "a %s " * 1200 + "b"
+    found = masked(text, "text")
+    assert len(found.held) == 1200 and not found.missing(found.text) and not found.invented(found.text)
+    assert found.restored(found.text) == found.around(found.between()) == text
+
+
 @given(MARKED, SYNTAXES)
 def test_pieces_are_the_text(text: str, syntax: Syntax) -> None:
     assert "".join(piece.text for piece in pieces(text, syntax)) == text

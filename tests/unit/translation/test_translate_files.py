@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,20 @@ async def test_a_bad_form_says_what_is_wrong(
 ) -> None:
     answer = await group.client.post(ROUTE, data=form, files={"file": (name, content)})
     assert answer.status_code == 400 and words in answer.json()["error"]["message"], answer.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "param", "words"),
+    [
+        ({"target_lang": "de"}, {"document": ("a.txt", b"x")}, None, "the file is called 'file'"),
+        ({"target_lang": "de"}, {"file": (None, b"a.txt")}, "file", "must be a file"),
+        ({"target_lang": ["de", "fr"]}, {"file": ("a.txt", b"x")}, "target_lang", "more than once"),
+        ({"target_lang": "de"}, {"format": (None, b"text")}, "file", "required"),
+    ],
+)
+async def test_a_form_whose_fields_are_mixed_up_names_the_field(
+    group: TaskGroup, fields: dict[str, Any], files: dict[str, Any], param: str | None, words: str
+) -> None:
+    answer = await group.client.post(ROUTE, data=fields, files=files)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param) and words in error["message"], answer.text

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from serve.protocol.events import Delta, TokenLogprob, Usage
 from serve.protocol.requests import ChatRequest, JsonSchemaFormat
 from serve.settings.pictures import PictureGrid
 from tests.pictures import file_of, plain, url_of
+from tests.unit.gateway.group import running
 from tests.unit.replica.models import Scripted
 from tests.unit.tasks.group import TaskGroup, task_group
 
@@ -190,6 +192,24 @@ async def test_auto_takes_a_model_that_sees(tmp_path: Path) -> None:
 async def test_a_group_that_sees_nothing_says_so(tmp_path: Path) -> None:
     async with task_group(tmp_path, "vision", Scripted(id="blind")) as group:
         assert "No model of this group can see" in (await analyzed(group, 400))["message"]
+
+
+async def test_models_that_have_not_said_yet_what_they_can_do_are_waited_for(tmp_path: Path) -> None:
+    starting = running("late", status="DEPLOYING", replicas=0)
+    async with task_group(tmp_path, "vision", Scripted(id="blind")) as group:
+        await group.gateway.refresh(late=starting)
+        answer = await group.client.post("/v1/vision/analyze", json={"images": [url_of(WIDE)]})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "late" in answer.json()["error"]["message"] and "blind" not in answer.json()["error"]["message"]
+        await group.gateway.refresh(late=replace(starting, status="DEPLOY_FAILED"))
+        assert "No model of this group can see" in (await analyzed(group, 400))["message"]
+
+
+async def test_pages_of_what_is_no_pdf_are_refused(tmp_path: Path) -> None:
+    model = seer("x")
+    async with task_group(tmp_path, "vision", model) as group:
+        error = await analyzed(group, 400, pages="2")
+    assert error["param"] == "pages" and "PDF" in error["message"] and not model.asked
 
 
 async def test_a_form_with_files_is_taken(tmp_path: Path) -> None:

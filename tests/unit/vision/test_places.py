@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.handlers.vision.places import Place, places_in
-from serve.handlers.vision.resize import View, view_of
+from serve.pictures.resize import View, view_of
 from serve.settings.pictures import PictureGrid
 
 PIXELS = PictureGrid(14, 2, 3136, 12_845_056, "pixels")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from serve.handlers.vision.places import places_in
-from serve.handlers.vision.resize import Size, View, prepare, view_of
 from serve.pictures.decode import decode
+from serve.pictures.resize import Size, View, prepare, view_of
 from serve.settings.pictures import PictureGrid, PictureLimits
 from tests.pictures import file_of
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serve.handlers.vision.places import places_in
-from serve.handlers.vision.resize import MAX_RATIO, prepare, smart_size, view_of
+from serve.pictures.resize import MAX_RATIO, prepare, smart_size, view_of
 from serve.settings.pictures import PictureGrid
 from tests.pictures import plain
 
