@@ -179,7 +179,8 @@ class Group:
             if found:
                 return found
             assert time.monotonic() < deadline, f"after {seconds} s still not: {what}; Serve says {self._brief()}"
-            time.sleep(0.2)
+            # Ray's dashboard takes 60 ms of a processor to tell Serve's state, which starting replicas could use.
+            time.sleep(0.5)
 
     def _runs(self, wanted: set[str], begun: float) -> bool:
         found = self.details()
