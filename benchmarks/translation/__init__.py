@@ -19,6 +19,7 @@ import yaml
 from benchmarks import group, machine
 from benchmarks.folders import temporary_folder
 from benchmarks.options import count
+from benchmarks.processes import say
 from benchmarks.rounds import publish
 from benchmarks.translation import scores
 from benchmarks.translation.sets import Case, Sentence, cases, sentences
@@ -87,7 +88,9 @@ async def _measure(url: str, key: str, options: argparse.Namespace) -> scores.Fo
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT) as client:
         for side, ask in SIDES.items():
             found.sentences[side] = await _all(client, ask, options.model, wanted, gate)
+            say(f"{side}: {len(wanted)} sentences are translated")
             found.cases[side] = await _all(client, ask, options.model, cases()[: options.cases], gate)
+            say(f"{side}: {len(found.cases[side])} format cases are translated")
     return found
 
 
