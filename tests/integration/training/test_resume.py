@@ -112,7 +112,7 @@ def when(job: Job, seen: Callable[[int], bool], act: Callable[[], None]) -> thre
             if any(event.type == "metrics" and seen(event.data["step"]) for event in read_events(job.folder)):
                 act()
                 return
-            time.sleep(0.02)
+            time.sleep(0.2)
 
     thread = threading.Thread(target=follow)
     thread.start()

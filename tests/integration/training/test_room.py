@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-import threading
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from train.finetune.job import Job
 from train.finetune.recipe import Recipe
 from train.finetune.run import run
 from train.run_folder import CONTROL
+
+#: Seconds in which a run that waits hears what is wanted, on slow machines too.
+SOON = 5.0
 
 
 def short(base: Path, chats: Path) -> Recipe:
@@ -83,22 +88,37 @@ def all_free() -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_waits_for_resources_says_so_and_is_paused_soon(base: Path, chats: Path, runs: Path) -> None:
+def test_a_run_that_waits_for_resources_starts_nothing_says_so_and_hears_at_once(
+    base: Path, chats: Path, runs: Path
+) -> None:
     waiting = Job(short(base, chats), folder(runs, "waits"))
-    asked: list[float] = []
-
-    def pause_it() -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not asked:
-            if any("waiting for 1 x (1 CPU, 0 GPU)" in event.message for event in read_events(waiting.folder)):
-                waiting.folder.write_json(CONTROL, {"wanted": "pause"})
-                asked.append(time.monotonic())
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=pause_it)
     with others_work(2):
-        thread.start()
+        asked = once_it_waits(waiting, lambda: waiting.folder.write_json(CONTROL, {"wanted": "pause"}))
         assert run(waiting, progress=False) == {"state": "paused", "steps": 0}
-        thread.join()
-    assert time.monotonic() - asked[0] < 30
+        assert time.monotonic() - asked.result() < SOON
+        asked = once_it_waits(waiting, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run(waiting, progress=False)
+        assert time.monotonic() - asked.result() < SOON
+    assert last_state(read_events(waiting.folder)) == "cancelled"
+    assert waiting.folder.names("ray") == [], "Ray Train has not been started"
     assert run(waiting, progress=False)["state"] == "succeeded"
+
+
+def once_it_waits(job: Job, act: Callable[[], object]) -> Future[float]:
+    """Act when the run says, from now on, that it waits; gives when that was."""
+    seen = len(read_events(job.folder))
+
+    def follow() -> float:
+        until = time.monotonic() + 400
+        while not any("waiting for 1 x (1 CPU, 0 GPU)" in one.message for one in read_events(job.folder, seen)):
+            assert time.monotonic() < until, "the run does not say that it waits"
+            time.sleep(0.2)
+        acted = time.monotonic()
+        act()
+        return acted
+
+    threads = ThreadPoolExecutor(1)
+    acting = threads.submit(follow)
+    threads.shutdown(wait=False)
+    return acting

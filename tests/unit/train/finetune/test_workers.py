@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from tests.finetuning import recipe, tiny_checkpoint, write_chats
 from train.finetune import workers
 from train.finetune.faults import NoRoom, RunFailed
 from train.finetune.job import Job
+from train.finetune.wanted import PauseWanted
 from train.finetune.workers import trained
 from train.run_folder import RunFolder
 
@@ -88,3 +90,58 @@ def test_workers_of_nodes_that_are_taken_away_in_order_are_started_again_as_ofte
 ) -> None:
     happen(room=[None], starts=[PreemptionError(PreemptionInfo(None, {"node": [0]}))] * (RETRIES + 3) + [DONE])
     assert trained(job, spare_serving=True) == DONE
+
+
+def taken() -> ControllerError:
+    """Ray Train has found no room."""
+    return ControllerError(WorkerGroupStartupTimeoutError(num_workers=1))
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run that a person has started; what happens in it, in order."""
+    told: list[str] = []
+    monkeypatch.setattr(workers, "wait_until_free", lambda job: told.append("waits"))
+    return told
+
+
+def starts(monkeypatch: pytest.MonkeyPatch, told: list[str], *outcomes: Any) -> None:
+    coming = iter(outcomes)
+
+    def fitted(job: Job) -> Any:
+        told.append("starts")
+        outcome = next(coming)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(workers, "_fitted", fitted)
+
+
+@pytest.mark.parametrize("hindrance", [taken(), lost()])
+def test_a_run_by_hand_starts_its_workers_only_when_they_have_room_again(
+    job: Job, waits: list[str], monkeypatch: pytest.MonkeyPatch, hindrance: Exception
+) -> None:
+    starts(monkeypatch, waits, hindrance, DONE)
+    assert trained(job, spare_serving=False) == DONE
+    assert waits == ["waits", "starts"] * 2
+
+
+def test_room_that_others_were_faster_to_take_is_no_loss(
+    job: Job, waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts(monkeypatch, waits, *[taken()] * (RETRIES + 2), DONE)
+    assert trained(job, spare_serving=False) == DONE
+
+
+def test_a_run_that_is_to_pause_while_it_waits_starts_nothing(
+    job: Job, waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paused(job: Job) -> None:
+        raise PauseWanted
+
+    monkeypatch.setattr(workers, "wait_until_free", paused)
+    starts(monkeypatch, waits, DONE)
+    with pytest.raises(PauseWanted):
+        trained(job, spare_serving=False)
+    assert waits == []
