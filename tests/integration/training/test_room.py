@@ -21,6 +21,7 @@ from train.finetune.faults import NoRoom
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe
 from train.finetune.run import run
+from train.finetune.workers import require_room
 from train.run_folder import CONTROL
 
 #: Seconds in which a run that waits hears what is wanted, on slow machines too.
@@ -33,8 +34,8 @@ def short(base: Path, chats: Path) -> Recipe:
 
 
 @contextmanager
-def others_work(cpus: int) -> Iterator[None]:
-    """Somebody else has so many CPUs of the cluster."""
+def others_work(cpus: int) -> Iterator[Callable[[], None]]:
+    """Somebody else has so many CPUs of the cluster, until what this gives is called or all is over."""
 
     class Busy:
         def begun(self) -> bool:
@@ -43,7 +44,7 @@ def others_work(cpus: int) -> Iterator[None]:
     busy = ray.remote(num_cpus=cpus)(Busy).remote()
     assert ray.get(busy.begun.remote())
     try:
-        yield
+        yield lambda: ray.kill(busy)
     finally:
         ray.kill(busy)
 
@@ -77,7 +78,7 @@ def test_what_is_free_but_serving_lacks_is_left_alone(base: Path, chats: Path, r
     finally:
         serve.shutdown()
     all_free()
-    assert run(sparing, progress=False, spare_serving=True)["state"] == "succeeded"
+    require_room(sparing)
 
 
 def all_free() -> None:
@@ -88,11 +89,11 @@ def all_free() -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_waits_for_resources_starts_nothing_says_so_and_hears_at_once(
+def test_a_run_that_waits_for_resources_starts_nothing_says_so_hears_at_once_and_goes_on_when_they_are_free(
     base: Path, chats: Path, runs: Path
 ) -> None:
     waiting = Job(short(base, chats), folder(runs, "waits"))
-    with others_work(2):
+    with others_work(2) as end:
         asked = once_it_waits(waiting, lambda: waiting.folder.write_json(CONTROL, {"wanted": "pause"}))
         assert run(waiting, progress=False) == {"state": "paused", "steps": 0}
         assert time.monotonic() - asked.result() < SOON
@@ -100,9 +101,10 @@ def test_a_run_that_waits_for_resources_starts_nothing_says_so_and_hears_at_once
         with pytest.raises(KeyboardInterrupt):
             run(waiting, progress=False)
         assert time.monotonic() - asked.result() < SOON
-    assert last_state(read_events(waiting.folder)) == "cancelled"
-    assert waiting.folder.names("ray") == [], "Ray Train has not been started"
-    assert run(waiting, progress=False)["state"] == "succeeded"
+        assert last_state(read_events(waiting.folder)) == "cancelled"
+        assert waiting.folder.names("ray") == [], "Ray Train has not been started"
+        once_it_waits(waiting, end)
+        assert run(waiting, progress=False)["state"] == "succeeded"
 
 
 def once_it_waits(job: Job, act: Callable[[], object]) -> Future[float]:
