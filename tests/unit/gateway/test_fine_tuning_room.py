@@ -68,14 +68,14 @@ def test_tenths_add_up_as_ray_counts_them() -> None:
 
 def test_no_nodes_have_no_room() -> None:
     assert not has_room(cluster(), [], [{"CPU": 0.1}])
-    assert memory_places(cluster(), [], 1) == 0
+    assert memory_places(cluster(), [], [], 1) == 0
 
 
 def test_models_that_are_in_memory_take_their_share_of_their_nodes() -> None:
     capacity = cluster({"memory": 10e9}, {"memory": 10e9})
     loaded, resting = Report("m", "loaded", int(4e9)), Report("m", "resting", int(4e9))
     member = Member(running("m", nodes=frozenset({"n0"})), reports=(loaded, resting))
-    assert memory_places(capacity, [], int(5e9)) == 4
+    assert memory_places(capacity, [], [], int(5e9)) == 4
     assert memory_places(capacity, [member], int(5e9)) == 3
 
 
