@@ -12,7 +12,7 @@ from typing import Any
 
 from serve.room import has_room, worker_bundles
 from train.events import EventLog
-from train.finetune.faults import NoRoom, RayUnreachable, RunFailed, first_line, root_line
+from train.finetune.faults import HOPELESS, NoRoom, RayUnreachable, RunFailed, first_line, root_line, root_of
 from train.finetune.job import Job
 from train.finetune.waiting import needs_of, wait_until_free
 from train.finetune.wanted import pause_if_wanted
@@ -174,7 +174,7 @@ def _may_pass(failure: Exception) -> bool:
 
     if isinstance(failure, ControllerError):
         return isinstance(failure.controller_failure, WorkerGroupStartupFailedError)
-    return True
+    return not isinstance(root_of(failure), HOPELESS)
 
 
 def _told(failure: Exception) -> str:
@@ -183,4 +183,4 @@ def _told(failure: Exception) -> str:
     if not workers:
         return f"the workers are lost: {first_line(failure)}"
     rank, cause = min(workers.items())
-    return f"worker {rank} is lost: {first_line(cause)}"
+    return f"worker {rank} is lost: {root_line(cause)}"
