@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve.room import in_words, worker_bundles
 from train.events import EventLog
 from train.finetune.faults import RayUnreachable, first_line
 from train.finetune.job import Job
 from train.finetune.wanted import pause_if_wanted
+
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
 
 #: Between two looks, at first and at most: a wish to pause is heard as soon.
 _SHORTEST_SECONDS = 0.1
@@ -41,13 +44,12 @@ def wait_until_free(job: Job) -> None:
         RayUnreachable, StorageError
     """
     from ray.exceptions import RayError
-    from ray.util.placement_group import placement_group_table
 
     resources = job.recipe.resources
     told, pause = _Told(job), _SHORTEST_SECONDS
     try:
         with _asked(worker_bundles(job.recipe.workers, resources.cpus, resources.gpus)) as group:
-            while (found := placement_group_table(group))["state"] != "CREATED":
+            while (found := _look(group))["state"] != "CREATED":
                 pause_if_wanted(job.folder)
                 told.go_on(hopeless=found["stats"]["scheduling_state"] == "INFEASIBLE")
                 time.sleep(pause)
@@ -57,7 +59,7 @@ def wait_until_free(job: Job) -> None:
 
 
 @contextmanager
-def _asked(bundles: list[dict[str, float]]) -> Iterator[Any]:
+def _asked(bundles: list[dict[str, float]]) -> Iterator[PlacementGroup]:
     """A placement group that Ray is asked for; in the end what it gave is given back, and nothing more is asked."""
     from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -67,6 +69,20 @@ def _asked(bundles: list[dict[str, float]]) -> Iterator[Any]:
         yield group
     finally:
         remove_placement_group(group)
+
+
+def _look(group: PlacementGroup) -> dict[str, Any]:
+    """What has become of the request.
+
+    Raises:
+        RayUnreachable: Ray knows nothing of it any more.
+    """
+    from ray.util.placement_group import placement_group_table
+
+    found: dict[str, Any] = placement_group_table(group)
+    if found.get("state") in (None, "REMOVED"):
+        raise RayUnreachable("Ray no longer knows what the run has asked it for")
+    return found
 
 
 class _Told:

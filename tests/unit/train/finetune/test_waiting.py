@@ -137,3 +137,13 @@ def test_a_cluster_that_does_not_answer_is_said_to(job: Job, see: See) -> None:
     with pytest.raises(RayUnreachable, match="the head node is gone"):
         wait_until_free(job)
     assert done == ["asked", "given back"]
+
+
+@pytest.mark.parametrize("known", [{}, {"state": "REMOVED"}])
+def test_a_cluster_that_was_started_anew_is_not_waited_for(
+    job: Job, see: See, monkeypatch: pytest.MonkeyPatch, known: dict[str, str]
+) -> None:
+    see(free_after=3600)
+    monkeypatch.setattr(groups, "placement_group_table", lambda group: known)
+    with pytest.raises(RayUnreachable, match="no longer knows"):
+        wait_until_free(job)
