@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import RaySystemError
-from ray.util import placement_group as groups
 
 from tests.finetuning import recipe
 from train.events import read_events
@@ -21,6 +21,9 @@ from train.finetune.wanted import PauseWanted
 from train.run_folder import CONTROL, RunFolder
 
 See = Callable[..., list[str]]
+
+#: Not its function of that name.
+groups = import_module("ray.util.placement_group")
 
 
 class Clock:
