@@ -68,12 +68,15 @@ def write_uneven(path: Path) -> Path:
     return path
 
 
-def write_pairs(path: Path, count: int = 12, *, swapped: int = 0) -> Path:
-    """Pairs of a better and a worse answer in OpenAI's form; of the first ones, the worse is said to be better."""
+def write_pairs(path: Path, count: int = 12, *, first: int = 0, swapped: int = 0) -> Path:
+    """Pairs of a better and a worse answer in OpenAI's form; ``first`` is the first number that they are about.
+
+    Of so many as are ``swapped``, the first ones, the worse answer is said to be the better one.
+    """
     rows = []
-    for place in range(count):
+    for place in range(first, first + count):
         answers = [[{"role": "assistant", "content": said}] for said in (f"Yes, {place} is.", "No idea.")]
-        better, worse = reversed(answers) if place < swapped else answers
+        better, worse = reversed(answers) if place < first + swapped else answers
         asked = {"messages": [{"role": "user", "content": f"Is {place} a number?"}]}
         rows.append({"input": asked, "preferred_output": better, "non_preferred_output": worse})
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")

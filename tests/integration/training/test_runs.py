@@ -142,7 +142,7 @@ def test_pairs_make_the_better_answer_likelier_and_are_judged_alike_by_one_worke
 ) -> None:
     learned = write_pairs(tmp_path / "pairs.jsonl")
     # No whole number of batches, and those that would come twice to fill the last one are unlike the others.
-    others = str(write_pairs(tmp_path / "others.jsonl", 5, swapped=2))
+    others = str(write_pairs(tmp_path / "others.jsonl", 5, first=100, swapped=2))
     judged = []
     for workers in (1, 2):
         wanted = recipe(base, learned, objective="dpo", data={"validation": [others]}, workers=workers)
