@@ -220,8 +220,9 @@ class Runner:
             return
         attempt = first.attempt + 1
         told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
-        started = {"status": "running", "attempt": attempt, "submitted": False, "progress": {}}
-        await self._store.jobs.change(first, message(told), **started)
+        await self._store.jobs.change(
+            first, message(told), status="running", attempt=attempt, submitted=False, progress={}
+        )
         self.wake()
 
     async def _first(self, queue: list[FineTuningJob], capacity: Capacity) -> FineTuningJob | None:
