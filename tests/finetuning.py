@@ -57,16 +57,28 @@ def write_chats(path: Path, count: int = 24, *, first: int = 0) -> Path:
     return path
 
 
-def write_pairs(path: Path, count: int = 12) -> Path:
-    """Pairs of a better and a worse answer in OpenAI's form."""
+def write_uneven(path: Path) -> Path:
+    """Conversations to judge by, in OpenAI's form: short answers and a long one, no four of them to a batch."""
+    said = [" ".join(["word"] * count) for count in (1, 1, 1, 1, 30)]
     rows = [
-        {
-            "input": {"messages": [{"role": "user", "content": f"Is {place} a number?"}]},
-            "preferred_output": [{"role": "assistant", "content": f"Yes, {place} is."}],
-            "non_preferred_output": [{"role": "assistant", "content": "No idea."}],
-        }
-        for place in range(count)
+        {"messages": [{"role": "user", "content": f"{place}?"}, {"role": "assistant", "content": answer}]}
+        for place, answer in enumerate(said)
     ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_pairs(path: Path, count: int = 12, *, first: int = 0, swapped: int = 0) -> Path:
+    """Pairs of a better and a worse answer in OpenAI's form; ``first`` is the first number that they are about.
+
+    Of so many as are ``swapped``, the first ones, the worse answer is said to be the better one.
+    """
+    rows = []
+    for place in range(first, first + count):
+        answers = [[{"role": "assistant", "content": said}] for said in (f"Yes, {place} is.", "No idea.")]
+        better, worse = reversed(answers) if place < first + swapped else answers
+        asked = {"messages": [{"role": "user", "content": f"Is {place} a number?"}]}
+        rows.append({"input": asked, "preferred_output": better, "non_preferred_output": worse})
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path
 

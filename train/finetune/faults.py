@@ -8,9 +8,12 @@ from train.checkpoints import CheckpointError
 from train.dataset.formats import PreparedError
 from train.finetune.data import DataError
 from train.run_folder import StorageError
+from train.worker.tunable import EngineRefused
 
 #: What is wrong with what was asked for.
 FAULTS = (SettingsError, DataError, PreparedError, ModelSourceError, StorageError, CheckpointError)
+#: What workers would come to again, however often they are started.
+HOPELESS = (SettingsError, DataError, PreparedError, EngineRefused)
 
 
 class RunFailed(Exception):
@@ -37,13 +40,18 @@ class NoRoom(Exception):
         self.after_loss = after_loss
 
 
-def root_line(failure: BaseException) -> str:
-    """The first line of what a worker raised, under what Ray wraps around it."""
+def root_of(failure: BaseException) -> BaseException:
+    """What a worker raised, under what Ray wraps around it."""
     causes = getattr(failure, "worker_failures", None) or {}
     inner: BaseException = next(iter(causes.values()), failure)
     while (deeper := getattr(inner, "_base_exc", None) or inner.__cause__) is not None:
         inner = deeper
-    return first_line(inner)
+    return inner
+
+
+def root_line(failure: BaseException) -> str:
+    """The first line of it."""
+    return first_line(root_of(failure))
 
 
 def first_line(error: BaseException) -> str:

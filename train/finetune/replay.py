@@ -22,9 +22,11 @@ from train.events import EventLog
 from train.finetune.base import base_checkpoint
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe
+from train.finetune.waiting import wait_until_free
 from train.finetune.wanted import PauseWanted, wants_pause
 from train.run_folder import RunFolder
 from train.worker.processors import use_processors
+from train.worker.tunable import load_base
 
 Json = dict[str, Any]
 
@@ -56,6 +58,7 @@ def replayed(job: Job, base: Path) -> list[Row]:
     Raises:
         SettingsError: the prompts cannot be read.
         PauseWanted: somebody wants it before they are all answered.
+        RayUnreachable
     """
     import ray
 
@@ -67,6 +70,7 @@ def replayed(job: Job, base: Path) -> list[Row]:
     if kept.is_file():
         answers: list[str | None] = orjson.loads(kept.read_bytes())
     else:
+        wait_until_free(job)
         # Its process is nicer than others, and holds a model: nobody gets it after this.
         task = ray.remote(max_calls=1)(answer).options(
             num_cpus=recipe.resources.cpus, num_gpus=recipe.resources.gpus, max_retries=recipe.retries
@@ -101,7 +105,7 @@ def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
         config: the run (``train.finetune.job.Job.to_config``), whose events tell how far this is.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     job = Job.from_config(config)
     recipe, replay, events = job.recipe, job.recipe.data.replay, EventLog(job.folder)
@@ -109,8 +113,9 @@ def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
     base = base_checkpoint(recipe.model, progress=False).path
     use_processors(recipe.resources)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True).to(device).eval()
+    model = load_base(recipe, base).eval()
+    if recipe.method != "qlora":  # What is quantized is on the GPU already.
+        model = model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -173,4 +178,6 @@ def _digest(recipe: Recipe, base: Path, prompts: Sequence[str]) -> str:
     assert recipe.data.replay is not None
     files = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in sorted(base.iterdir())]
     said = [files, list(prompts), recipe.data.replay.max_tokens, recipe.data.system_prompt, recipe.data.variables]
+    if recipe.method == "qlora":
+        said.append("in 4 bits")
     return hashlib.sha256(orjson.dumps([str(base.resolve()), *said], option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

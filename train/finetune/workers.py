@@ -1,7 +1,7 @@
 """The workers of a run: started where there is room for them, and again where they were lost.
 
 Ray Train would start lost workers again by itself, and wait for resources for as long as it takes. Neither is left to
-it: before each start it is looked at what serving lacks, and at what others want of the run.
+it: before each start it is looked at what is free, at what serving lacks, and at what others want of the run.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import os
 import time
 from typing import Any
 
-from serve.room import has_room, in_words, worker_bundles
+from serve.room import has_room, worker_bundles
 from train.events import EventLog
-from train.finetune.faults import NoRoom, RayUnreachable, RunFailed, first_line, root_line
+from train.finetune.faults import HOPELESS, NoRoom, RayUnreachable, RunFailed, first_line, root_line, root_of
 from train.finetune.job import Job
+from train.finetune.waiting import needs_of, wait_until_free
 from train.finetune.wanted import pause_if_wanted
 from train.run_folder import RunFolder
 
 Json = dict[str, Any]
 
-#: So long Ray Train waits for what the workers take, before it is looked again at what others want.
+#: So long Ray Train waits for what the workers take, which was free a moment before.
 _PATIENCE_SECONDS = 5
 #: So long it may take until Ray says that what lost workers had is free.
 _LAG_SECONDS = 15.0
@@ -41,25 +42,24 @@ def trained(job: Job, *, spare_serving: bool) -> Json:
     """
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    events, lost, waits, starts = EventLog(job.folder), 0, False, 0
+    events, lost, starts = EventLog(job.folder), 0, 0
     while True:
         pause_if_wanted(job.folder)
         if spare_serving:
             _require_room_soon(job, _LAG_SECONDS if starts else 0.0, after_loss=lost > 0)
+        else:
+            wait_until_free(job)
         starts += 1
         try:
             return _fitted(job)
         except TrainingFailedError as failure:
             if _found_no_room(failure):
                 if spare_serving:
-                    text = f"{_needs(job)} were taken meanwhile; the run waits for them"
+                    text = f"{needs_of(job)} were taken meanwhile; the run waits for them"
                     raise NoRoom(text, after_loss=lost > 0) from failure
-                if not waits:
-                    events.state("starting", f"waiting for {_needs(job)} to be free")
-                waits = True
                 continue
             # A node that is taken away in order is nobody's failure.
-            waits, lost = False, lost + (not _taken_in_order(failure))
+            lost += not _taken_in_order(failure)
             if lost > job.recipe.retries or not _may_pass(failure):
                 raise RunFailed(f"the workers failed: {root_line(failure)}") from failure
             events.state("starting", _told(failure))
@@ -100,7 +100,7 @@ def require_room(job: Job) -> None:
     except (RayError, RayServeException) as error:
         raise RayUnreachable(f"what is free of the cluster cannot be seen: {first_line(error)}") from error
     if not has_room(found, [], worker_bundles(job.recipe.workers, resources.cpus, resources.gpus)):
-        raise NoRoom(f"{_needs(job)} are not free beside what serving lacks; the run waits for them")
+        raise NoRoom(f"{needs_of(job)} are not free beside what serving lacks; the run waits for them")
 
 
 def _fitted(job: Job) -> Json:
@@ -114,9 +114,16 @@ def _fitted(job: Job) -> Json:
 
     from train.worker.loop import train_loop
 
+    class Trainer(TorchTrainer):  # type: ignore[misc]
+        """Leaves Ctrl-C alone: Ray's own answer to it ends this program as if all were well, and stays when the
+        workers are gone."""
+
+        def _register_sigint_handler(self, controller: object) -> None:
+            pass
+
     os.environ.setdefault(_PATIENCE, str(_PATIENCE_SECONDS))
     resources = job.recipe.resources
-    trainer = TorchTrainer(
+    trainer = Trainer(
         train_loop,
         train_loop_config=job.to_config(),
         scaling_config=ScalingConfig(
@@ -167,7 +174,7 @@ def _may_pass(failure: Exception) -> bool:
 
     if isinstance(failure, ControllerError):
         return isinstance(failure.controller_failure, WorkerGroupStartupFailedError)
-    return True
+    return not isinstance(root_of(failure), HOPELESS)
 
 
 def _told(failure: Exception) -> str:
@@ -176,9 +183,4 @@ def _told(failure: Exception) -> str:
     if not workers:
         return f"the workers are lost: {first_line(failure)}"
     rank, cause = min(workers.items())
-    return f"worker {rank} is lost: {first_line(cause)}"
-
-
-def _needs(job: Job) -> str:
-    resources = job.recipe.resources
-    return in_words(job.recipe.workers, resources.cpus, resources.gpus)
+    return f"worker {rank} is lost: {root_line(cause)}"

@@ -128,7 +128,7 @@ def tune(work: Work) -> Json:
     """A training run on the set; one that was killed resumes from its last checkpoint.
 
     Raises:
-        LoopFailed: it failed.
+        LoopFailed: it failed, or was paused.
     """
     from train.finetune import command
 
@@ -140,9 +140,10 @@ def tune(work: Work) -> Json:
     code = command.main(arguments)
     result = work.run.read_json(RESULT)
     if code or result is None or result.get("state") != "succeeded":
+        how = f"ended with exit code {code}" if code else "was paused"
         raise LoopFailed(
-            f"the training ended with exit code {code}; its events are in {work.run.address}. The same command tries"
-            " it again, --abandon gives the round up"
+            f"the training {how}; its events are in {work.run.address}. The same command goes on with it, --abandon"
+            " gives the round up"
         )
     return {"run": work.run.address}
 

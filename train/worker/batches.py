@@ -22,8 +22,8 @@ def load_rows(path: Path, objective: str, scratch: Path) -> Any:
     return rows.select_columns(_COLUMNS[objective])
 
 
-def filled(rows: Any, multiple: int) -> Any:
-    """The rows, and behind them so many of which nothing is learned that their number is a multiple of ``multiple``.
+def filled(rows: Any, objective: str, multiple: int) -> Any:
+    """The rows, and behind them so many without an answer that their number is a multiple of ``multiple``.
 
     Workers that share rows out evenly would else take some twice, and judge by them twice.
     """
@@ -32,8 +32,16 @@ def filled(rows: Any, multiple: int) -> Any:
     missing = -len(rows) % multiple
     if not missing:
         return rows
-    blank = {"input_ids": rows[0]["input_ids"][:2], "labels": [IGNORED] * 2, "seq_lengths": [2]}
+    blank = _blank_pair(rows[0]) if objective == "dpo" else _blank(rows[0])
     return concatenate_datasets([rows, Dataset.from_list([blank] * missing, features=rows.features)])
+
+
+def _blank(row: Json) -> Json:
+    return {"input_ids": row["input_ids"][:2], "labels": [IGNORED] * 2, "seq_lengths": [2]}
+
+
+def _blank_pair(row: Json) -> Json:
+    return {"prompt_ids": row["prompt_ids"][:2], "chosen_ids": [], "rejected_ids": []}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def train_loop(config: Json) -> Json:
         How the run ended: ``state`` (``succeeded`` or ``paused``), ``step``, ``epoch``, ``tokens``, ``train_loss``,
         ``eval_loss``, ``stopped_early``, ``peak_memory_bytes``.
     """
+    import ray
+
     job = Job.from_config(config)
     use_processors(job.recipe.resources)
     events = EventLog(job.folder)
@@ -43,9 +45,12 @@ def train_loop(config: Json) -> Json:
     base = base_checkpoint(job.recipe.model, progress=False)
     # Unsloth changes transformers and trl, so it comes before everything that uses them.
     tunable = load_tunable(job.recipe, base.path, tell)
+    nodes = group.from_all(ray.get_runtime_context().get_node_id())
     if group.rank() == 0:
-        facts = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": group.size()}
-        events.write("message", f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained", facts)
+        said = f"loaded by {tunable.engine}; {tunable.trained:,} numbers are trained"
+        facts = {"engine": tunable.engine, "trained_parameters": tunable.trained, "workers": len(nodes)}
+        # The gateway counts by the nodes what memory is left for other jobs.
+        events.write("message", said, {**facts, "nodes": nodes})
 
     from train.worker.trackers import Trackers
     from train.worker.trainers import make_trainer

@@ -12,25 +12,18 @@ from train.dataset.formats import IGNORED, Prepared
 from train.finetune.recipe import Recipe
 from train.worker import group
 from train.worker.batches import Batches, filled, load_rows
-from train.worker.judged import AnswerLoss
+from train.worker.judged import ValidationLoss
 from train.worker.tunable import Tunable
 
 
-class PairTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPO on pairs that are in tokens already, with our own borders of prompt and answer."""
-
-    def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:
-        return dataset
-
-
 class _Judging:
-    """A trainer whose ``eval_loss`` is the mean over answer tokens; its own would be one over batches, in which an
-    answer of a word weighs as much as one of a page."""
+    """A trainer whose ``eval_loss`` is a mean over answer tokens, or pairs; its own would be one over batches, in
+    which an answer of a word weighs as much as one of a page, and a batch of one pair as much as a full one."""
 
-    _judged: AnswerLoss
+    _judged: ValidationLoss
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
-        self._judged = AnswerLoss()
+        self._judged = ValidationLoss()
         found = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)  # type: ignore[misc]
         found.metrics[f"{metric_key_prefix}_loss"] = self._judged.mean()
         return found
@@ -38,21 +31,46 @@ class _Judging:
     def prediction_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
         import torch
 
-        # With a cache, sequences of a pack would see each other.
-        inputs = {**self._prepare_inputs(inputs), "use_cache": False}
-        answers = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            # Not told how many tokens there are, it gives the mean over those of this batch, whatever the trainer.
-            loss = self.compute_loss(model, inputs).detach().mean()
-        self._judged.add(float(loss), answers)
+            loss = self._loss_of(model, inputs).detach().mean()
+        self._judge(float(loss), inputs)
         return loss, None, None
 
 
-class AnswerTrainer(_Judging, Trainer):  # type: ignore[misc]
+class PairTrainer(_Judging, DPOTrainer):  # type: ignore[misc]
+    """DPO on pairs that are in tokens already, with our own borders of prompt and answer."""
+
+    def _prepare_dataset(self, dataset: Any, *args: object, **kwargs: object) -> Any:
+        return dataset
+
+    def _loss_of(self, model: Any, inputs: Any) -> Any:
+        return self.compute_loss(model, inputs)
+
+    def _judge(self, loss: float, inputs: Any) -> None:
+        # The first half of a batch has the better answers, the second half the worse ones.
+        answered = inputs["completion_mask"].bool().any(dim=1).view(2, -1).any(dim=0)
+        pairs = int(answered.sum())
+        self._judged.add_pairs(loss, pairs, len(answered) - pairs)
+
+
+class _AnswerJudging(_Judging):
+    """Judges by answer tokens."""
+
+    def _loss_of(self: Any, model: Any, inputs: Any) -> Any:
+        # With a cache, sequences of a pack would see each other. Not told how many tokens there are, it gives the
+        # mean over those of this batch, whatever the trainer.
+        return self.compute_loss(model, {**inputs, "use_cache": False})
+
+    def _judge(self, loss: float, inputs: Any) -> None:
+        self._judged.add(loss, int((inputs["labels"][:, 1:] != IGNORED).sum()))
+
+
+class AnswerTrainer(_AnswerJudging, Trainer):  # type: ignore[misc]
     """Learns from answers."""
 
 
-class UnslothTrainer(_Judging, SFTTrainer):  # type: ignore[misc]
+class UnslothTrainer(_AnswerJudging, SFTTrainer):  # type: ignore[misc]
     """Learns from answers by Unsloth."""
 
 
@@ -68,16 +86,16 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
         "model": tunable.model,
         "processing_class": tunable.tokenizer,
         "train_dataset": rows["train"],
-        "eval_dataset": rows.get("validation"),
+        "eval_dataset": None,
         "callbacks": [watch],
     }
+    if "validation" in rows:
+        given["eval_dataset"] = filled(rows["validation"], recipe.objective, group.size() * recipe.micro_batch)
     settings = _settings(recipe, scratch)
     if recipe.objective == "dpo":
         trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
     else:
         batches = Batches(tunable.tokenizer.pad_token_id, recipe.packing)
-        if "validation" in rows:
-            given["eval_dataset"] = filled(rows["validation"], group.size() * recipe.micro_batch)
         if tunable.engine == "unsloth":
             args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
             trainer = UnslothTrainer(args=args, data_collator=batches, **given)

@@ -97,6 +97,22 @@ def hide_vllm() -> None:
     sys.modules.setdefault("vllm", None)  # type: ignore[arg-type]
 
 
+def load_base(recipe: Recipe, base: Path) -> Any:
+    """The checkpoint ``base`` by transformers alone, in the type that the recipe trains it in: 4 bits for QLoRA."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    options: dict[str, Any] = {"dtype": _dtype(recipe), "local_files_only": True}
+    if recipe.method == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
+        )
+    return AutoModelForCausalLM.from_pretrained(base, **options)
+
+
 def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:
     import torch
     from unsloth import FastLanguageModel
@@ -126,20 +142,11 @@ def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:
 
 
 def _by_peft(recipe: Recipe, base: Path) -> Tunable:
-    import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+    from transformers import AutoTokenizer, set_seed
 
     set_seed(_seed(recipe))
-    options: dict[str, Any] = {"dtype": _dtype(recipe), "local_files_only": True}
-    if recipe.method == "qlora":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
-        )
-    model = AutoModelForCausalLM.from_pretrained(base, **options)
+    model = load_base(recipe, base)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     model.config.use_cache = False
     if recipe.method == "qlora":

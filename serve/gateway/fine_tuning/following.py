@@ -206,9 +206,11 @@ def _job_event(event: Event) -> JobEvent:
 
 
 def _progress(before: Json, events: list[Event]) -> Json:
-    """The state and the last measurement after some more events."""
+    """The state, the last measurement, and the nodes of the workers after some more events."""
     progress = dict(before)
     for event in events:
+        if "nodes" in event.data:
+            progress["nodes"] = event.data["nodes"]
         if event.type == "state":
             progress |= {"state": event.data.get("state"), "said": event.message}
         elif event.type == "metrics" and "step" in event.data:

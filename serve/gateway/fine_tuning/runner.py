@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from serve.capacity import Capacity
 from serve.cluster import capacity, job_addresses
 from serve.errors import GroupQwenError, InvalidRequest
 from serve.gateway.fine_tuning.following import Following, message
@@ -210,26 +211,42 @@ class Runner:
         if not queue:
             return
         capacity = await self._ask_capacity()
-        first = None
+        first = await self._first(queue, capacity)
+        if first is None:
+            return
+        waits = self._waits(first, jobs, capacity)
+        if waits is not None:
+            await self._tell_once(first, *waits)
+            return
+        attempt = first.attempt + 1
+        told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
+        await self._store.jobs.change(
+            first, message(told), status="running", attempt=attempt, submitted=False, progress={}
+        )
+        self.wake()
+
+    async def _first(self, queue: list[FineTuningJob], capacity: Capacity) -> FineTuningJob | None:
+        """The first that models leave memory for."""
         for job in queue:
             lacks = lacks_memory(capacity, self._members.all(), job)
             if lacks is None:
-                first = job
-                break
+                return job
             await self._tell_once(job, lacks, "memory")
-        if first is None:
-            return
-        starting = (job for job in jobs if job.status == "running" and job.progress.get("state") != "running")
+        return None
+
+    def _waits(
+        self, first: FineTuningJob, jobs: tuple[FineTuningJob, ...], capacity: Capacity
+    ) -> tuple[str, str] | None:
+        """What to tell of a job that waits for what others will give back, and what of; none where it need not."""
+        held = [job for job in jobs if _holds(job)]
+        lacks = lacks_memory(capacity, self._members.all(), first, held)
+        if lacks is not None:
+            return lacks, "memory of jobs"
+        starting = [job for job in jobs if job.status == "running" and job.progress.get("state") != "running"]
         promised = [bundle for job in starting for bundle in bundles_of(job)]
-        if has_room(capacity, promised, bundles_of(first)):
-            attempt = first.attempt + 1
-            told = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on, attempt {attempt}"
-            await self._store.jobs.change(
-                first, message(told), status="running", attempt=attempt, submitted=False, progress={}
-            )
-            self.wake()
-        else:
-            await self._tell_once(first, f"Waiting for {needs_of(first)} to be free", "room")
+        if not has_room(capacity, promised, bundles_of(first)):
+            return f"Waiting for {needs_of(first)} to be free", "room"
+        return None
 
     async def _tell_once(self, job: FineTuningJob, text: str, what: str) -> None:
         """Note why a job waits, each reason once for each time that it is queued."""
@@ -240,3 +257,8 @@ class Runner:
 
 def _place(job: FineTuningJob) -> tuple[object, str]:
     return job.queued_at, job.id
+
+
+def _holds(job: FineTuningJob) -> bool:
+    """Whether a job's program runs, or is about to, or may still be ending."""
+    return job.status == "running" or (job.wanted == "cancel" and job.attempt > 0)

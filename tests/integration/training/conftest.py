@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.finetuning import folder, tiny_checkpoint, undisturbed_run, write_chats
+from tests.finetuning import folder, tiny_checkpoint, undisturbed_run, write_chats, write_uneven
 from train.finetune.job import Job
 
 
@@ -32,7 +32,7 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def others(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Conversations to judge by."""
-    return str(write_chats(tmp_path_factory.mktemp("data") / "others.jsonl", 8, first=100))
+    return str(write_uneven(tmp_path_factory.mktemp("data") / "others.jsonl"))
 
 
 @pytest.fixture(scope="package")

@@ -56,22 +56,24 @@ def test_a_run_whose_worker_is_killed_comes_back_to_the_same_curve(
     assert judged[0] == pytest.approx(judged[1], rel=1e-4)
 
 
-def test_a_run_that_went_on_with_other_random_states_would_leave_the_curve(undisturbed: Job, runs: Path) -> None:
+def test_a_run_that_went_on_with_other_random_states_would_leave_the_curve(
+    undisturbed_by_two: Job, runs: Path
+) -> None:
     """Else the equal curves of the others would prove nothing about these states."""
-    again = Job(undisturbed.recipe, folder(runs, "other-states"))
+    again = Job(undisturbed_by_two.recipe, folder(runs, "other-states"))
     here = Path(again.folder.address)
-    shutil.copytree(undisturbed.folder.address, here)
+    shutil.copytree(undisturbed_by_two.folder.address, here)
     (here / "result.json").unlink()
     again.folder.remove(path_of(STEPS))
     checkpoints = Checkpoints(again.folder)
     last = checkpoints.steps()[-1]
-    states = here / path_of(last) / "rng_state.pth"
+    states = here / path_of(last) / "rng_state_0.pth"
     other = {**torch.load(states, weights_only=False), "cpu": torch.Generator().manual_seed(1).get_state()}
     torch.save(other, states)
     manifest = checkpoints.get(last)
     checkpoints.finish(manifest.model_copy(update={"files": {**manifest.files, states.name: record(states)}}))
     run(again, progress=False)
-    before, after = curve(undisturbed), curve(again)
+    before, after = curve(undisturbed_by_two), curve(again)
     assert after != pytest.approx(before, rel=1e-4)
     assert [after[step] for step in range(1, last + 1)] == [before[step] for step in range(1, last + 1)]
 
@@ -112,7 +114,7 @@ def when(job: Job, seen: Callable[[int], bool], act: Callable[[], None]) -> thre
             if any(event.type == "metrics" and seen(event.data["step"]) for event in read_events(job.folder)):
                 act()
                 return
-            time.sleep(0.02)
+            time.sleep(0.2)
 
     thread = threading.Thread(target=follow)
     thread.start()

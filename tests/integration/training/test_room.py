@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-import threading
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +21,11 @@ from train.finetune.faults import NoRoom
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe
 from train.finetune.run import run
+from train.finetune.workers import require_room
 from train.run_folder import CONTROL
+
+#: Seconds in which a run that waits hears what is wanted, on slow machines too.
+SOON = 5.0
 
 
 def short(base: Path, chats: Path) -> Recipe:
@@ -28,8 +34,8 @@ def short(base: Path, chats: Path) -> Recipe:
 
 
 @contextmanager
-def others_work(cpus: int) -> Iterator[None]:
-    """Somebody else has so many CPUs of the cluster."""
+def others_work(cpus: int) -> Iterator[Callable[[], None]]:
+    """Somebody else has so many CPUs of the cluster, until what this gives is called or all is over."""
 
     class Busy:
         def begun(self) -> bool:
@@ -38,7 +44,7 @@ def others_work(cpus: int) -> Iterator[None]:
     busy = ray.remote(num_cpus=cpus)(Busy).remote()
     assert ray.get(busy.begun.remote())
     try:
-        yield
+        yield lambda: ray.kill(busy)
     finally:
         ray.kill(busy)
 
@@ -72,7 +78,7 @@ def test_what_is_free_but_serving_lacks_is_left_alone(base: Path, chats: Path, r
     finally:
         serve.shutdown()
     all_free()
-    assert run(sparing, progress=False, spare_serving=True)["state"] == "succeeded"
+    require_room(sparing)
 
 
 def all_free() -> None:
@@ -83,22 +89,38 @@ def all_free() -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_waits_for_resources_says_so_and_is_paused_soon(base: Path, chats: Path, runs: Path) -> None:
+def test_a_run_that_waits_for_resources_starts_nothing_says_so_hears_at_once_and_goes_on_when_they_are_free(
+    base: Path, chats: Path, runs: Path
+) -> None:
     waiting = Job(short(base, chats), folder(runs, "waits"))
-    asked: list[float] = []
-
-    def pause_it() -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not asked:
-            if any("waiting for 1 x (1 CPU, 0 GPU)" in event.message for event in read_events(waiting.folder)):
-                waiting.folder.write_json(CONTROL, {"wanted": "pause"})
-                asked.append(time.monotonic())
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=pause_it)
-    with others_work(2):
-        thread.start()
+    with others_work(2) as end:
+        asked = once_it_waits(waiting, lambda: waiting.folder.write_json(CONTROL, {"wanted": "pause"}))
         assert run(waiting, progress=False) == {"state": "paused", "steps": 0}
-        thread.join()
-    assert time.monotonic() - asked[0] < 30
-    assert run(waiting, progress=False)["state"] == "succeeded"
+        assert time.monotonic() - asked.result() < SOON
+        asked = once_it_waits(waiting, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run(waiting, progress=False)
+        assert time.monotonic() - asked.result() < SOON
+        assert last_state(read_events(waiting.folder)) == "cancelled"
+        assert waiting.folder.names("ray") == [], "Ray Train has not been started"
+        once_it_waits(waiting, end)
+        assert run(waiting, progress=False)["state"] == "succeeded"
+
+
+def once_it_waits(job: Job, act: Callable[[], object]) -> Future[float]:
+    """Act when the run says, from now on, that it waits; gives when that was."""
+    seen = len(read_events(job.folder))
+
+    def follow() -> float:
+        until = time.monotonic() + 400
+        while not any("waiting for 1 x (1 CPU, 0 GPU)" in one.message for one in read_events(job.folder, seen)):
+            assert time.monotonic() < until, "the run does not say that it waits"
+            time.sleep(0.2)
+        acted = time.monotonic()
+        act()
+        return acted
+
+    threads = ThreadPoolExecutor(1)
+    acting = threads.submit(follow)
+    threads.shutdown(wait=False)
+    return acting

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from peft import PeftModel
+from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import AutoModelForCausalLM
 
 from serve.adapters.peft import parse_config, parse_weights
@@ -83,69 +85,101 @@ def test_another_recipe_cannot_go_on_with_it(undisturbed: Job, base: Path, chats
         run(Job(recipe(base, chats, seed=6), undisturbed.folder), progress=False)
 
 
-def test_two_workers_share_a_run_of_packed_rows(base: Path, chats: Path, runs: Path) -> None:
-    shared = Job(recipe(base, chats, workers=2, packing=True, max_length=128), folder(runs, "shared"))
-    result = run(shared, progress=False)
-    assert result["state"] == "succeeded"
-    losses = curve(shared)
+@pytest.fixture(scope="module")
+def packed(base: Path, chats: Path, others: str, runs: Path) -> Job:
+    """A run of packed rows by two workers."""
+    job = Job(recipe(base, chats, data={"validation": [others]}, workers=2, packing=True), folder(runs, "packed"))
+    assert run(job, progress=False)["state"] == "succeeded"
+    return job
+
+
+def test_two_workers_share_a_run_of_packed_rows(packed: Job) -> None:
+    losses = curve(packed)
     assert losses[max(losses)] < losses[1]
-    checkpoints = Checkpoints(shared.folder)
+    checkpoints = Checkpoints(packed.folder)
     manifest = checkpoints.verify(checkpoints.steps()[-1])
     assert manifest.workers == 2
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(manifest.files)
 
 
-@pytest.mark.parametrize(("workers", "engine", "packing"), [(1, "unsloth", True), (2, "peft", False)])
+@pytest.mark.parametrize("name", ["undisturbed", "undisturbed_by_two", "packed"])
 def test_the_validation_loss_is_the_mean_over_all_answer_tokens(
-    base: Path, chats: Path, runs: Path, tmp_path: Path, workers: int, engine: str, packing: bool
+    name: str, request: pytest.FixtureRequest, base: Path, tmp_path: Path
 ) -> None:
-    answers = [" ".join(["word"] * count) for count in (1, 1, 1, 1, 30)]
-    asked = [
-        [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": said}]
-        for n, said in enumerate(answers)
-    ]
-    uneven = tmp_path / "uneven.jsonl"
-    uneven.write_text("".join(json.dumps({"messages": one}) + "\n" for one in asked), encoding="utf-8")
-    judged = recipe(
-        base,
-        chats,
-        data={"validation": [str(uneven)]},
-        # Nothing is learned by it, so what is judged is the base.
-        schedule={"max_steps": 1, "micro_batch_size": 2, "learning_rate": 1e-12},
-        workers=workers,
-        engine=engine,
-        packing=packing,
-    )
-    job = Job(judged, folder(runs, f"judged-{engine}"))
-    result = run(job, progress=False)
-    losses = losses_of(base, job, tmp_path)
+    job: Job = request.getfixturevalue(name)
+    losses = losses_of(tuned(base, job), job, tmp_path)
     mean = sum(sum(one) for one in losses) / sum(len(one) for one in losses)
     assert abs(sum(sum(one) / len(one) for one in losses) / len(losses) - mean) > 0.01, "they are not uneven enough"
-    assert result["eval_loss"] == pytest.approx(mean, rel=1e-4)
+    assert eval_loss(job) == pytest.approx(mean, rel=1e-4)
 
 
-def losses_of(base: Path, job: Job, scratch: Path) -> list[list[float]]:
-    """The base's loss at each answer token of each conversation that the run is judged by."""
-    model = AutoModelForCausalLM.from_pretrained(base).eval()
+def tuned(base: Path, job: Job) -> Any:
+    """What a run has made of its base."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    return PeftModel.from_pretrained(model, str(Path(job.folder.address) / "adapter")).eval()
+
+
+def eval_loss(job: Job) -> float:
+    result = job.folder.read_json("result.json")
+    assert result is not None
+    return float(result["eval_loss"])
+
+
+def losses_of(model: Any, job: Job, scratch: Path) -> list[list[float]]:
+    """The loss at each answer token of each conversation that the run is judged by."""
     found = []
     with data_on_this_node(job.folder) as data, torch.inference_mode():
         for row in load_rows(data.splits["validation"], "sft", scratch):
             parts = (torch.tensor(row[name]).split(row["seq_lengths"]) for name in ("input_ids", "labels"))
             for ids, labels in zip(*parts, strict=True):
-                losses = cross_entropy(model(ids[None]).logits[0, :-1], labels[1:], reduction="none")
+                losses = cross_entropy(model(input_ids=ids[None]).logits[0, :-1], labels[1:], reduction="none")
                 found.append(losses[labels[1:] != IGNORED].tolist())
     return found
 
 
-def test_pairs_make_the_better_answer_likelier(base: Path, runs: Path, tmp_path: Path) -> None:
-    pairs = Job(recipe(base, write_pairs(tmp_path / "pairs.jsonl"), objective="dpo"), folder(runs, "pairs"))
-    result = run(pairs, progress=False)
-    losses = curve(pairs)
-    # Where nothing is known, the loss is log 2.
-    assert losses[1] == pytest.approx(0.693, abs=0.01)
-    assert result["train_loss"] < 0.5
-    told = [event.message for event in read_events(pairs.folder) if event.level == "warning"]
-    assert any("without Unsloth" in line for line in told)
+def test_pairs_make_the_better_answer_likelier_and_are_judged_alike_by_one_worker_and_two(
+    base: Path, runs: Path, tmp_path: Path
+) -> None:
+    learned = write_pairs(tmp_path / "pairs.jsonl")
+    # No whole number of batches, and those that would come twice to fill the last one are unlike the others.
+    others = str(write_pairs(tmp_path / "others.jsonl", 5, first=100, swapped=2))
+    judged = []
+    for workers in (1, 2):
+        wanted = recipe(base, learned, objective="dpo", data={"validation": [others]}, workers=workers)
+        job = Job(wanted, folder(runs, f"pairs-{workers}"))
+        result = run(job, progress=False)
+        # Where nothing is known, the loss is log 2.
+        assert curve(job)[1] == pytest.approx(0.693, abs=0.01)
+        assert result["train_loss"] < 0.5
+        losses = pair_losses(tuned(base, job), job, tmp_path)
+        mean = sum(losses) / len(losses)
+        assert abs(sum(losses + losses[:3]) / (len(losses) + 3) - mean) > 0.01, "they are not uneven enough"
+        assert eval_loss(job) == pytest.approx(mean, rel=1e-4)
+        judged.append(eval_loss(job))
+        told = [event.message for event in read_events(job.folder) if event.level == "warning"]
+        assert any("without Unsloth" in line for line in told)
+    assert judged[0] == pytest.approx(judged[1], rel=1e-3)
+
+
+def pair_losses(model: Any, job: Job, scratch: Path) -> list[float]:
+    """DPO's loss of each pair that the run is judged by."""
+    found = []
+    with data_on_this_node(job.folder) as data, torch.inference_mode():
+        for row in load_rows(data.splits["validation"], "dpo", scratch):
+            gains = []
+            for answer in (row["chosen_ids"], row["rejected_ids"]):
+                after = likelihood(model, row["prompt_ids"], answer)
+                with model.disable_adapter():
+                    gains.append(after - likelihood(model, row["prompt_ids"], answer))
+            found.append(-float(logsigmoid(job.recipe.beta * (gains[0] - gains[1]))))
+    return found
+
+
+def likelihood(model: Any, prompt: list[int], answer: list[int]) -> Any:
+    """The logarithm of how likely a model holds an answer."""
+    ids = torch.tensor([prompt + answer])
+    likely = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    return likely.gather(1, ids[0, 1:, None])[-len(answer) :].sum()
 
 
 def test_all_weights_can_be_trained_and_stop_early(base: Path, chats: Path, others: str, runs: Path) -> None:

@@ -153,9 +153,9 @@ class Bench:
         assert changed is not None
         return changed
 
-    async def running(self) -> FineTuningJob:
+    async def running(self, **values: Any) -> FineTuningJob:
         """A job that Ray runs, and whose run says so."""
-        job = await self.queued()
+        job = await self.queued(**values)
         await self.look()
         await self.look()
         self.log(job).state("running", "The workers are there")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.unit.gateway.jobs import Bench
 from train.jobs import Look
 
@@ -99,3 +101,63 @@ async def test_memory_that_models_have_taken_meanwhile_is_waited_for(one: Bench)
     one.cluster.total["memory"] = 64e9
     await one.look()
     assert (await one.job(job.id)).status == "running"
+
+
+def workers_of(gigabytes: float, workers: int = 1) -> dict[str, Any]:
+    """A plan whose workers take so much memory each."""
+    return {"workers": workers, "cpus": 1.0, "gpus": 0, "bytes": int(gigabytes * 1e9)}
+
+
+async def test_two_jobs_whose_memory_fits_one_by_one_and_not_together_run_one_after_the_other(one: Bench) -> None:
+    one.cluster.total["memory"] = 8e9
+    first = await one.queued(plan=workers_of(5))
+    second = await one.queued(plan=workers_of(5))
+    third = await one.queued(plan=workers_of(1))
+    for _ in range(3):
+        await one.look()
+    one.log(first).state("running", "the workers are there")
+    for _ in range(2):
+        await one.look()
+    assert [(await one.job(job.id)).status for job in (first, second)] == ["running", "queued"]
+    assert (await one.job(third.id)).status == "queued", "the first job gives its memory back, so nobody overtakes"
+    told = [event.message for event in await one.told(second)]
+    assert (
+        sum("beside the models and the jobs that run, the nodes have room for 0 of its 1" in line for line in told)
+        == 1
+    )
+    await one.ended(await one.job(first.id), Look("failed", exit_code=1), "failed")
+    await one.look()
+    assert [(await one.job(job.id)).status for job in (first, second, third)] == ["failed", "running", "queued"]
+    await one.look()
+    one.log(second).state("running", "the workers are there")
+    for _ in range(2):
+        await one.look()
+    assert (await one.job(third.id)).status == "running", "these two fit together"
+
+
+async def test_a_cancelled_job_keeps_its_memory_until_its_program_has_ended(one: Bench) -> None:
+    one.cluster.total["memory"] = 8e9
+    first = await one.running(plan=workers_of(5))
+    await one.call("POST", f"/{first.id}/cancel")
+    second = await one.queued(plan=workers_of(5))
+    await one.group.runner.look()
+    assert (await one.job(second.id)).status == "queued"
+    for _ in range(3):
+        await one.look()
+    assert (await one.job(second.id)).status == "running"
+
+
+async def test_jobs_on_gpus_take_nothing_of_the_memory_that_is_counted(one: Bench) -> None:
+    one.cluster.total |= {"memory": 8e9, "GPU": 1.0}
+    one.cluster.free |= {"GPU": 1.0}
+    await one.running(plan={**workers_of(70), "gpus": 1})
+    other = await one.queued(plan=workers_of(5))
+    await one.look()
+    assert (await one.job(other.id)).status == "running"
+
+
+async def test_the_nodes_of_a_jobs_workers_are_known_from_its_events(one: Bench) -> None:
+    job = await one.running()
+    one.log(job).write("message", "loaded by peft", {"nodes": ["n", "m"]})
+    await one.look()
+    assert (await one.job(job.id)).progress["nodes"] == ["n", "m"]

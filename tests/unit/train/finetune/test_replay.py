@@ -10,8 +10,10 @@ import pytest
 from serve.settings.errors import SettingsError
 from tests.finetuning import recipe, tiny_checkpoint, write_chats
 from train.events import read_events
+from train.finetune import replay
 from train.finetune.job import Job
 from train.finetune.replay import answer, load_prompts, rows_of_pairs
+from train.finetune.wanted import PauseWanted
 from train.run_folder import RunFolder
 
 PAIRS = [(f"question {number}", f"answer {number}") for number in range(10)]
@@ -53,3 +55,19 @@ def test_an_answer_that_does_not_end_by_itself_is_left_out(tmp_path: Path) -> No
     assert None in answers
     assert answers == answer(job.to_config(), prompts)
     assert "answered 5 of 5 prompts" in read_events(job.folder)[-1].message
+
+
+def test_the_base_is_not_asked_before_there_is_room_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paused(job: Job) -> None:
+        raise PauseWanted
+
+    monkeypatch.setenv("GROUPQWEN_HOME", str(tmp_path))
+    monkeypatch.setattr(replay, "wait_until_free", paused)
+    monkeypatch.setattr(replay, "_awaited", pytest.fail)
+    (tmp_path / "prompts.txt").write_text("Say 1\n", encoding="utf-8")
+    base = tiny_checkpoint(tmp_path / "base")
+    wanted = recipe(base, tmp_path / "x", data={"replay": {"prompts": str(tmp_path / "prompts.txt")}})
+    with pytest.raises(PauseWanted):
+        replay.replayed(Job(wanted, RunFolder(str(tmp_path / "runs"), "one")), base)

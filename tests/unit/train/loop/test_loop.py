@@ -13,10 +13,11 @@ import yaml
 from serve.store import Conversation, Feedback, Store
 from tests.unit.train.dataset.curate.samples import write_recipe
 from train.dataset.rows import Row
+from train.finetune import command as finetune
 from train.loop import command
 from train.loop.settings import load_settings
 from train.loop.state import STEPS, Round, State, read_state, write_state
-from train.loop.steps import ACTIONS, ROWS, LoopFailed, curate
+from train.loop.steps import ACTIONS, ROWS, LoopFailed, curate, tune
 from train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[4]
@@ -144,6 +145,19 @@ def test_a_round_that_failed_goes_on_with_the_step_that_it_was_at(loop: Loop) ->
     assert loop.run()[0] == 0
     assert loop.done == list(STEPS[1:])
     assert sorted(loop.rows(1)) == ["a", "b"]
+
+
+def test_a_training_that_somebody_paused_keeps_its_place_and_says_so(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(loop.answer("a", "b"))
+    monkeypatch.setitem(ACTIONS, "curate", lambda work: {"train": "rows", "validation": None})
+    monkeypatch.setitem(ACTIONS, "tune", tune)
+    monkeypatch.setattr(finetune, "main", lambda arguments: 0)
+    code, _, error = loop.run()
+    assert code == 1 and "the training was paused" in error and "goes on with it" in error
+    state = read_state(loop.folder / "loop")
+    assert state.current is not None and list(state.current.done) == ["collect", "curate"]
 
 
 @pytest.mark.parametrize("runs", [None, "elsewhere", "memory://{}"])

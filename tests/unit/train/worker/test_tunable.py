@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from tests.finetuning import recipe
 from train.finetune.recipe import Recipe
 from train.worker import group, tunable
-from train.worker.tunable import EngineRefused, Tunable, load_tunable
+from train.worker.tunable import EngineRefused, Tunable, load_base, load_tunable
 
 Load = Callable[[str], tuple[str, list[str]]]
 
@@ -62,3 +63,16 @@ def test_unsloth_is_not_done_without_where_the_recipe_insists(load: Load, monkey
     others(monkeypatch, "it is not there")
     with pytest.raises(EngineRefused, match="worker 1: it is not there"):
         load("unsloth")
+
+
+@pytest.mark.parametrize(("method", "quantized"), [("lora", False), ("qlora", True)])
+def test_the_base_is_loaded_in_4_bits_where_it_is_trained_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, quantized: bool
+) -> None:
+    loaded: dict[str, Any] = {}
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda base, **how: loaded.update(how))
+    wanted = recipe(tmp_path / "base", tmp_path / "chats.jsonl", method=method, resources={"gpus": 1})
+    load_base(wanted, tmp_path)
+    assert ("quantization_config" in loaded) == quantized
+    if quantized:
+        assert loaded["quantization_config"].load_in_4bit
