@@ -67,12 +67,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _config(http_port: int, model: str) -> dict[str, Any]:
-    """The model and the translation task of ``configs/local.yaml``."""
+    """The model, in one replica, and the translation task of ``configs/local.yaml``."""
     raw = yaml.safe_load((machine.ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))
     chosen = [one for one in raw["applications"] if one["name"] in (model, "translation")]
     for one in chosen:
+        [deployment] = one["deployments"]
         if one["name"] == "translation":
-            one["deployments"][0]["user_config"]["model"] = model
+            deployment["user_config"]["model"] = model
+        else:
+            deployment["autoscaling_config"]["max_replicas"] = 1
     return group.config(http_port, chosen)
 
 

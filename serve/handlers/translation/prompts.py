@@ -88,7 +88,7 @@ def token_limit(task: Task) -> int:
 def _messages(task: Task, *, examples_as_turns: bool) -> list[Json]:
     """What is wished in a system message, and the bare text: small models translate whatever stands beside it."""
     source, target = task.source.name, task.target.name
-    lines = [f"Translate the text from {source} to {target}. Reply with the translation only."]
+    lines = [f"Translate the following text from {source} to {target}. Reply with the translation only."]
     if task.domains:
         lines.append(f"About the text: {task.domains}")
     if task.marks:

@@ -160,12 +160,23 @@ def test_a_byte_order_mark_stays(text: str, format: Format, found: list[str]) ->
     assert segments(document) == found and rebuilt(document) == "\ufeff" + text
 
 
+def test_each_footnote_is_a_passage_without_its_mark() -> None:
+    text = "Said here.[^1]\n\n[^1]: It was so,\nand is.\n[^long name]:  Another.\n\n- [^3]: In a list.\n"
+    document = read(text, "markdown")
+    assert segments(document) == ["Said here.[^1]", "It was so, and is.", "Another.", "In a list."]
+    assert rendered(document, str.upper).count("[^1]: IT") == 1 and rebuilt(document) == text
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
 def test_any_plain_text_is_rebuilt_as_it_was(text: str) -> None:
     assert rebuilt(read(text, "text")) == text
 
 
-@given(st.lists(st.sampled_from([*MARKDOWN, "\n\n", "# ", "- ", "```\n", "> ", "<b>", "|", "é", "中"]), max_size=80))
+@given(
+    st.lists(
+        st.sampled_from([*MARKDOWN, "\n\n", "# ", "- ", "```\n", "> ", "<b>", "|", "[^1]: ", "é", "中"]), max_size=80
+    )
+)
 def test_any_markdown_keeps_its_words(parts: list[str]) -> None:
     text = "".join(parts)
     assert "".join(rebuilt(read(text, "markdown")).split()) == "".join(text.split())

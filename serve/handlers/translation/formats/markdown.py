@@ -14,8 +14,10 @@ from serve.handlers.translation.formats.markup import read_html
 from serve.handlers.translation.inline import readable
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-#: A number or bullet that markdown-it leaves in a heading or a term is none of its words.
-_NUMBER = re.compile(r"\d+(?:\.\d+)*[.)]?\s+")
+#: What begins a footnote; each is a passage of its own, which the parser does not know.
+_FOOTNOTE = re.compile(r"\[\^[^\]\n]{1,100}\]:[ \t]*")
+#: A number that markdown-it leaves in a heading or a term is none of its words, nor is a footnote's mark.
+_NUMBER = re.compile(rf"\d+(?:\.\d+)*[.)]?\s+|{_FOOTNOTE.pattern}")
 
 
 def read_markdown(text: str) -> Document:
@@ -60,12 +62,18 @@ def _prose(token: Token, body: str, within: tuple[int, int], end: int) -> tuple[
     parts: list[str | Segment] = []
     while places:
         run = [places.pop(0)]
-        while places and not _hard_break(body[run[-1][0] : run[-1][1]] + _after(body, run[-1][1])):
+        while places and not _ends(body, run[-1], places[0]):
             run.append(places.pop(0))
         parts.append(body[end : run[0][0]])
         parts += _run(body, run)
         end = run[-1][1]
     return parts, end
+
+
+def _ends(body: str, line: tuple[int, int], following: tuple[int, int]) -> bool:
+    """Whether a passage ends with this line of its paragraph."""
+    hard = _hard_break(body[slice(*line)] + _after(body, line[1]))
+    return bool(hard or _FOOTNOTE.match(body, *following))
 
 
 def _after(body: str, end: int) -> str:
