@@ -125,7 +125,7 @@ def test_a_file_that_takes_too_much_memory_is_refused() -> None:
 
 
 async def test_the_index_of_a_file_that_takes_too_long_is_told() -> None:
-    reader = Pictures(PictureLimits(pdf_seconds=8))
+    reader = Pictures(PictureLimits(pdf_seconds=5, pdf_bytes=8 * 1024**3))
     with pytest.raises(InvalidRequest, match=r"Picture 1 cannot be taken: it is a PDF that takes more") as refused:
         await reader.read_each([pdf("red"), endless()], ["images[0]", "images[1]"], lambda _: None, Pages(None, 1))
     assert (refused.value.param, refused.value.code) == ("images[1]", "invalid_image")
