@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from serve.handlers.translation.languages import Language
-from serve.handlers.translation.masks import Masked
+from serve.handlers.translation.masks import MARK, Masked
 from serve.handlers.translation.scripts import script_counts, scripts_of
 from serve.protocol.translation import Pair
 
@@ -18,7 +18,6 @@ Kind = Literal["placeholder", "term", "number", "untranslated", "length"]
 
 _NUMBER = re.compile(r"\d+")
 _LOOP = re.compile(r"(.{1,20}?)\1{9,}")
-_MARK = re.compile(r"\{\d{1,6}\}")
 #: A translation may be this many times longer than its source, or shorter, before something is wrong: Chinese says
 #: in one character what takes English four.
 _LONGER, _SHORTER = 6.0, 9.0
@@ -47,7 +46,7 @@ def faults(masked: Masked, answer: str, terms: Sequence[Pair], source: Language,
     """The faults of ``answer``, the gravest first."""
     found = [Fault("placeholder", held) for held in masked.missing(answer)]
     found += [Fault("placeholder", held) for held in masked.invented(answer)]
-    plain, said = _MARK.sub(" ", masked.text), _MARK.sub(" ", answer)
+    plain, said = MARK.sub(" ", masked.text), MARK.sub(" ", answer)
     if not _is_translated(plain, said, source, target):
         found.append(Fault("untranslated", masked.text[:120]))
     elif not len(plain) / _SHORTER - _SLACK <= len(said) <= len(plain) * _LONGER + _SLACK:

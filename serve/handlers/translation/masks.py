@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from serve.handlers.translation.inline import Piece, Syntax, pieces, says_something, written
 
-#: As models write marks, which now and then put space into them.
-_MARK = re.compile(r"\{\s*(\d{1,6})\s*\}")
+#: A mark as it is written here.
+MARK = re.compile(r"\{(\d{1,6})\}")
+#: As models write it, which now and then put space into it.
+_LOOSE_MARK = re.compile(r"\{\s*(\d{1,6})\s*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +37,19 @@ class Masked:
 
     def missing(self, answer: str) -> list[str]:
         """What is not exactly once in an answer."""
-        numbers = [int(found[1]) for found in _MARK.finditer(answer)]
+        numbers = [int(found[1]) for found in _LOOSE_MARK.finditer(answer)]
         return [held for number, held in enumerate(self.held) if numbers.count(number) != 1]
 
     def invented(self, answer: str) -> list[str]:
         """Things to be kept that an answer has and the source has not."""
         held = len(self.held)
-        bare = _MARK.sub(lambda found: "" if int(found[1]) < held else found[0], answer)
+        bare = _LOOSE_MARK.sub(lambda found: "" if int(found[1]) < held else found[0], answer)
         return [piece.text for piece in pieces(bare, self.syntax) if piece.kept]
 
     def restored(self, answer: str) -> str:
         """An answer with what the marks stand for, written as the source's syntax has it."""
         parts, end = [], 0
-        for found in _MARK.finditer(answer):
+        for found in _LOOSE_MARK.finditer(answer):
             if int(found[1]) < len(self.held):
                 parts += [written(answer[end : found.start()], self.syntax), self.held[int(found[1])]]
                 end = found.end()
@@ -69,7 +71,7 @@ class Masked:
     def cut(self) -> list[Piece]:
         """``text`` with what the marks stand for, cut there."""
         found: list[Piece] = []
-        for index, part in enumerate(re.split(r"\{(\d{1,6})\}", self.text)):
+        for index, part in enumerate(MARK.split(self.text)):
             if index % 2:
                 found.append(Piece(self.held[int(part)], kept=True))
             elif part:

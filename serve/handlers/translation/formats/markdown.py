@@ -16,8 +16,9 @@ from serve.handlers.translation.inline import readable
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 #: What begins a footnote; each is a passage of its own, which the parser does not know.
 _FOOTNOTE = re.compile(r"\[\^[^\]\n]{1,100}\]:[ \t]*")
-#: A number that markdown-it leaves in a heading or a term is none of its words, nor is a footnote's mark.
-_NUMBER = re.compile(rf"\d+(?:\.\d+)*[.)]?\s+|{_FOOTNOTE.pattern}")
+#: What begins a passage and is none of its words: a number that markdown-it leaves in a heading or a term, or a
+#: footnote's mark.
+_LABEL = re.compile(rf"\d+(?:\.\d+)*[.)]?\s+|{_FOOTNOTE.pattern}")
 
 
 def read_markdown(text: str) -> Document:
@@ -93,15 +94,15 @@ def _run(body: str, run: list[tuple[int, int]]) -> list[str | Segment]:
     joins = tuple(body[before[1] : after[0]] for before, after in pairwise(run))
     text = " ".join(body[first:last] for first, last in run)
     text = text.removesuffix(tail := _hard_break(text))
-    number = match[0] if (match := _NUMBER.match(text)) else ""
-    if len(run) > 1 and len(number) > run[0][1] - start:  # It is a line of its own.
+    label = match[0] if (match := _LABEL.match(text)) else ""
+    if len(run) > 1 and len(label) > run[0][1] - start:  # It is a line of its own.
         return [body[start : run[1][0]], *_run(body, run[1:])]
-    raw = body[start + len(number) : end - len(tail)].strip()
+    raw = body[start + len(label) : end - len(tail)].strip()
 
     def segment(inner: str) -> Segment:
         return Segment(readable(inner, "markdown"), "markdown", joins, raw=raw)
 
-    return [number, *edged(text[len(number) :], segment), tail]
+    return [label, *edged(text[len(label) :], segment), tail]
 
 
 @cache
