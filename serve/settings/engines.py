@@ -26,6 +26,8 @@ class LlamaCppEngine(Settings):
             that a long prompt does not freeze them; as many are taken as fit by the speed measured so far, but at
             least 16.
         prompt_chunk: the most of them, however quick.
+        stream_interval_ms: what a stream says within this time goes out together, after its first piece; 0 sends
+            every piece by itself.
         gpu_layers: layers to put on a GPU; -1 means all. Needs a llama-cpp-python built for it.
         mmap: map the file instead of reading it.
         cache_prompts: keep a finished sequence's cache for prompts that begin alike.
@@ -43,6 +45,7 @@ class LlamaCppEngine(Settings):
     batch: Annotated[int, Field(ge=32)] = 512
     prompt_pause_ms: Annotated[int, Field(ge=1)] = 200
     prompt_chunk: Annotated[int, Field(ge=16)] = 256
+    stream_interval_ms: Annotated[int, Field(ge=0, le=1000)] = 25
     gpu_layers: Annotated[int, Field(ge=-1)] = 0
     mmap: bool = True
     cache_prompts: bool = True

@@ -77,7 +77,7 @@ class Engine:
         self._prompt_speed = Speed()
         self._turns = Turns()
         self._retired: list[Adapter] = []
-        self._outbox = Outbox()
+        self._outbox = Outbox(settings.stream_interval_ms / 1000)
         self.broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"llamacpp-{name}", daemon=True)
         self._thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from serve.errors import GroupQwenError
 from serve.handlers.llamacpp.sequence import Stream
@@ -10,9 +11,15 @@ from serve.protocol.events import Event
 
 
 class Outbox:
-    """Collects what the engine's thread has for requests, and hands all of it over in one call."""
+    """Collects what the engine's thread has for requests, and hands all of it over in one call.
 
-    def __init__(self) -> None:
+    A stream's first piece and its end go at once. What comes between waits until ``interval`` seconds have passed
+    since its last piece: every piece wakes the replica, Serve's proxy twice, the gateway and the client, often on the
+    processors that llama.cpp computes on.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
         self._events: dict[Stream, list[Event]] = {}
         self._errors: dict[Stream, GroupQwenError] = {}
 
@@ -25,12 +32,18 @@ class Outbox:
         self._errors.setdefault(stream, error)
 
     def deliver(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Hand everything over; whether there is still a loop to take it."""
-        closed = loop.is_closed()
-        if not closed and (self._events or self._errors):
-            loop.call_soon_threadsafe(_hand_out, self._events, self._errors)
-        self._events, self._errors = {}, {}
-        return not closed
+        """Hand over what is due; whether there is still a loop to take it."""
+        if loop.is_closed():
+            return False
+        now = time.monotonic()
+        due = [stream for stream in self._events if stream.over or now - stream.sent_at >= self._interval]
+        events = {stream: self._events.pop(stream) for stream in due}
+        for stream in due:
+            stream.sent_at = now
+        errors, self._errors = self._errors, {}
+        if events or errors:
+            loop.call_soon_threadsafe(_hand_out, events, errors)
+        return True
 
 
 def _hand_out(events: dict[Stream, list[Event]], errors: dict[Stream, GroupQwenError]) -> None:

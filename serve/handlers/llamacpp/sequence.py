@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from array import array
 from collections.abc import Sequence as Items
@@ -24,6 +25,7 @@ class Stream:
         plan: what was asked.
         choices: its sequences, by index.
         over: whether nothing more is to be generated for it: done, failed or given up.
+        sent_at: when something of it was last handed to the event loop, by ``time.monotonic``.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -31,6 +33,7 @@ class Stream:
         seed = secrets.randbits(32) if plan.sampling.seed is None else plan.sampling.seed
         self.choices = [Sequence(self, index, seed + index) for index in range(plan.sampling.n)]
         self.over = False
+        self.sent_at = -math.inf
         self._events: list[Event] = []
         self._error: GroupQwenError | None = None
         self._news = asyncio.Event()
