@@ -12,7 +12,8 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.processes import say
 from serve.settings.environment import Environment
 
-_INSTALL_SECONDS = 1800
+#: Some rivals are built from source.
+_INSTALL_SECONDS = 3600
 
 
 def installed(
@@ -43,8 +44,11 @@ def installed(
 
 
 def _run(name: str, command: list[str], environment: Mapping[str, str]) -> None:
-    result = subprocess.run(
-        command, stdout=sys.stderr, stderr=sys.stderr, check=False, timeout=_INSTALL_SECONDS, env=environment
-    )
+    try:
+        result = subprocess.run(
+            command, stdout=sys.stderr, stderr=sys.stderr, check=False, timeout=_INSTALL_SECONDS, env=environment
+        )
+    except subprocess.TimeoutExpired as late:
+        raise BenchmarkError(f"the installation of {name} takes longer than {late.timeout:.0f} s") from late
     if result.returncode != 0:
         raise BenchmarkError(f"{name} could not be installed; --no-rival measures without it")

@@ -190,13 +190,26 @@ class Context:
         found = C.llama_get_logits_ith(self.pointer, row)
         return np.ctypeslib.as_array(found, (self._model.vocabulary,))
 
-    def candidates(self, row: int) -> Pointer:
-        """Every token with its logit after the token in ``row``, as the list that samplers work on; one list for all
-        calls."""
-        self._candidates["id"] = self._ids
-        self._candidates["logit"] = self.logits(row)
+    def likeliest(self, row: int, apart_from: NDArray[np.int32]) -> int:
+        """The token with the largest logit after the token in ``row``, the first of several; none of
+        ``apart_from``."""
+        logits = self.logits(row)
+        kept = logits[apart_from]
+        logits[apart_from] = -np.inf
+        token = int(np.argmax(logits))
+        logits[apart_from] = kept
+        return token
+
+    def candidates(self, row: int, tokens: NDArray[np.int32] | None = None) -> Pointer:
+        """``tokens``, or all there are, with their logits after the token in ``row``, as the list that samplers work
+        on; one list for all calls."""
+        logits = self.logits(row)
+        count = len(logits) if tokens is None else len(tokens)
+        rows = self._candidates[:count]
+        rows["id"] = self._ids if tokens is None else tokens
+        rows["logit"] = logits if tokens is None else logits[tokens]
         self._list.data = ctypes.cast(self._candidates.ctypes.data, C.llama_token_data_p)
-        self._list.size = len(self._candidates)
+        self._list.size = count
         self._list.selected = -1
         self._list.sorted = False
         return self._list

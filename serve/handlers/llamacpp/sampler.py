@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from array import array
+from collections import deque
+
+import numpy as np
 
 from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.library import C, Pointer
@@ -75,9 +78,11 @@ class Sampler:
         self._chain = _owned(self, C.llama_sampler_chain_init(C.llama_sampler_chain_default_params()))
         for part in _parts(model, sampling, seed):
             C.llama_sampler_chain_add(self._chain, part)
-        if _has_penalties(sampling):
-            for token in history[-PENALTY_WINDOW:]:
-                C.llama_sampler_accept(self._chain, token)
+        self._greedy = _is_greedy(sampling)
+        self._biased = tuple(sampling.logit_bias or ())
+        self._window: deque[int] = deque(maxlen=PENALTY_WINDOW if _has_penalties(sampling) else 0)
+        for token in history[-PENALTY_WINDOW:] if self._window.maxlen else ():
+            self._accept(token)
         self._grammar = _owned(self, grammar.new()) if grammar else None
         self._one = (C.llama_token_data * 1)()
         self._one_list = C.llama_token_data_array(self._one, 1, -1, False)
@@ -88,26 +93,38 @@ class Sampler:
         Raises:
             NoTokenFits: the grammar allows none.
         """
-        if self._grammar is None:
-            token: int = C.llama_sampler_sample(self._chain, context.pointer, row)
-            return token
-        token = self._choose(context.candidates(row))
-        if not self._fits(token):
-            candidates = context.candidates(row)
-            C.llama_sampler_apply(self._grammar, candidates)
-            token = self._choose(candidates)
-            # llama.cpp ends the process when a grammar is made to accept what it does not allow.
+        token = self._likeliest(context, row) if self._greedy else self._choose(context.candidates(row))
+        if self._grammar is not None:
             if not self._fits(token):
-                raise NoTokenFits
-        C.llama_sampler_accept(self._chain, token)
-        if not self._model.ends(token):
-            C.llama_sampler_accept(self._grammar, token)
+                candidates = context.candidates(row)
+                C.llama_sampler_apply(self._grammar, candidates)
+                token = self._choose(candidates)
+                # llama.cpp ends the process when a grammar is made to accept what it does not allow.
+                if not self._fits(token):
+                    raise NoTokenFits
+            if not self._model.ends(token):
+                C.llama_sampler_accept(self._grammar, token)
+        self._accept(token)
         return token
+
+    def _likeliest(self, context: Context, row: int) -> int:
+        """The choice that leaves nothing to chance: one of the tokens that the chain may change, or the likeliest
+        of the others. The chain's passes over a whole vocabulary would take 0.2 to 1 ms."""
+        changed = np.unique(np.array([*self._window, *self._biased], np.int32))
+        token = context.likeliest(row, changed)
+        if not len(changed):
+            return token
+        # In the vocabulary's order, as in the whole list: of equals, the first is taken.
+        return self._choose(context.candidates(row, np.sort(np.append(changed, np.int32(token)))))
 
     def _choose(self, candidates: Pointer) -> int:
         C.llama_sampler_apply(self._chain, candidates)
         token: int = candidates.data[candidates.selected].id
         return token
+
+    def _accept(self, token: int) -> None:
+        C.llama_sampler_accept(self._chain, token)
+        self._window.append(token)
 
     def _fits(self, token: int) -> bool:
         self._one[0] = (token, 1.0, 0.0)
@@ -124,6 +141,10 @@ def _owned(owner: object, pointer: Pointer) -> Pointer:
 
 def _has_penalties(sampling: Sampling) -> bool:
     return sampling.repetition_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
+
+
+def _is_greedy(sampling: Sampling) -> bool:
+    return sampling.temperature < COLDEST
 
 
 def _parts(model: Model, sampling: Sampling, seed: int) -> list[Pointer]:
@@ -143,7 +164,7 @@ def _parts(model: Model, sampling: Sampling, seed: int) -> list[Pointer]:
                 sampling.presence_penalty,
             )
         )
-    if sampling.temperature < COLDEST:
+    if _is_greedy(sampling):
         return [*parts, C.llama_sampler_init_greedy()]
     if sampling.top_k > 0:
         parts.append(C.llama_sampler_init_top_k(sampling.top_k))
