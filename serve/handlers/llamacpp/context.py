@@ -132,6 +132,7 @@ class Context:
             raise RuntimeError("The model keeps no cache: it is not one that generates.")
         self.batch = Batch(capacity)
         self._candidates = np.zeros(model.vocabulary, _CANDIDATE)
+        self._row = ctypes.c_float * model.vocabulary
         self._ids = np.arange(model.vocabulary, dtype=np.int32)
         self._list = C.llama_token_data_array()
         self._adapter: Adapter | None = None
@@ -188,17 +189,7 @@ class Context:
     def logits(self, row: int) -> NDArray[np.float32]:
         """The logits after the token in ``row``, shape (vocabulary,); valid until the next ``decode``."""
         found = C.llama_get_logits_ith(self.pointer, row)
-        return np.ctypeslib.as_array(found, (self._model.vocabulary,))
-
-    def likeliest(self, row: int, apart_from: NDArray[np.int32]) -> int:
-        """The token with the largest logit after the token in ``row``, the first of several; none of
-        ``apart_from``."""
-        logits = self.logits(row)
-        kept = logits[apart_from]
-        logits[apart_from] = -np.inf
-        token = int(np.argmax(logits))
-        logits[apart_from] = kept
-        return token
+        return np.frombuffer(self._row.from_address(ctypes.addressof(found.contents)), np.float32)
 
     def candidates(self, row: int, tokens: NDArray[np.int32] | None = None) -> Pointer:
         """``tokens``, or all there are, with their logits after the token in ``row``, as the list that samplers work

@@ -93,6 +93,9 @@ class Sampler:
         Raises:
             NoTokenFits: the grammar allows none.
         """
+        if self._grammar is None and not self._greedy:
+            chosen: int = C.llama_sampler_sample(self._chain, context.pointer, row)
+            return chosen
         token = self._likeliest(context, row) if self._greedy else self._choose(context.candidates(row))
         if self._grammar is not None:
             if not self._fits(token):
@@ -109,13 +112,18 @@ class Sampler:
 
     def _likeliest(self, context: Context, row: int) -> int:
         """The choice that leaves nothing to chance: one of the tokens that the chain may change, or the likeliest
-        of the others. The chain's passes over a whole vocabulary would take 0.2 to 1 ms."""
-        changed = np.unique(np.array([*self._window, *self._biased], np.int32))
-        token = context.likeliest(row, changed)
-        if not len(changed):
-            return token
+        of the others. The chain's passes over a whole vocabulary would take 0.1 to 0.5 ms."""
+        logits = context.logits(row)
+        changed = {*self._window, *self._biased}
+        if not changed:
+            return int(logits.argmax())
+        places = np.fromiter(changed, np.int32, len(changed))
+        kept = logits[places]
+        logits[places] = -np.inf
+        changed.add(int(logits.argmax()))
+        logits[places] = kept
         # In the vocabulary's order, as in the whole list: of equals, the first is taken.
-        return self._choose(context.candidates(row, np.sort(np.append(changed, np.int32(token)))))
+        return self._choose(context.candidates(row, np.array(sorted(changed), np.int32)))
 
     def _choose(self, candidates: Pointer) -> int:
         C.llama_sampler_apply(self._chain, candidates)
