@@ -22,6 +22,7 @@ from train.finetune.faults import FAULTS, NoRoom, RayUnreachable, RunFailed, Run
 from train.finetune.job import Job
 from train.finetune.recipe import Recipe, load_recipe
 from train.finetune.run import run
+from train.finetune.variables import OWN_NODE, where_unset
 from train.run_folder import NO_ROOM, TRY_AGAIN, RunFolder, StorageUnreachable
 
 _EPILOG = """exit codes: 0 done, or paused because somebody wanted it; 1 failed; 2 wrong usage; 69 no room beside
@@ -120,7 +121,8 @@ def _ray() -> Iterator[None]:
         return
     # Which cluster: what RAY_ADDRESS says, or the one that runs on this machine; where there is none, one is started.
     try:
-        ray.init(log_to_driver=False, include_dashboard=False)
+        with where_unset(OWN_NODE):
+            ray.init(log_to_driver=False, include_dashboard=False)
     except Exception as failure:  # It raises what it likes.
         raise RayUnreachable(f"Ray can be neither reached nor started: {first_line(failure)}") from failure
     try:

@@ -6,7 +6,6 @@ it: before each start it is looked at what is free, at what serving lacks, and a
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -14,18 +13,16 @@ from serve.room import has_room, worker_bundles
 from train.events import EventLog
 from train.finetune.faults import HOPELESS, NoRoom, RayUnreachable, RunFailed, first_line, root_line, root_of
 from train.finetune.job import Job
+from train.finetune.variables import ray_train, where_unset
 from train.finetune.waiting import needs_of, wait_until_free
 from train.finetune.wanted import pause_if_wanted
 from train.run_folder import RunFolder
 
 Json = dict[str, Any]
 
-#: So long Ray Train waits for what the workers take, which was free a moment before.
-_PATIENCE_SECONDS = 5
 #: So long it may take until Ray says that what lost workers had is free.
 _LAG_SECONDS = 15.0
 _LOOK_SECONDS = 0.5
-_PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
 def trained(job: Job, *, spare_serving: bool) -> Json:
@@ -109,6 +106,7 @@ def _fitted(job: Job) -> Json:
     Raises:
         TrainingFailedError: there was no room for them, or they failed.
     """
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -121,7 +119,6 @@ def _fitted(job: Job) -> Json:
         def _register_sigint_handler(self, controller: object) -> None:
             pass
 
-    os.environ.setdefault(_PATIENCE, str(_PATIENCE_SECONDS))
     resources = job.recipe.resources
     trainer = Trainer(
         train_loop,
@@ -138,7 +135,8 @@ def _fitted(job: Job) -> Json:
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
         ),
     )
-    return dict(trainer.fit().return_value or {})
+    with where_unset(ray_train(sum(node["Alive"] for node in ray.nodes()))):
+        return dict(trainer.fit().return_value or {})
 
 
 def _ray_storage(folder: RunFolder) -> Json:
