@@ -98,7 +98,7 @@ class _Mlflow:
 
         mlflow.set_tracking_uri(job.recipe.tracking.mlflow)
         mlflow.set_experiment(_EXPERIMENT)
-        #: The last step of each metric by earlier attempts: told again, it would be there twice, and none can be taken back.
+        #: The last step of each metric by earlier attempts: told again, it would be there twice, for good.
         self._told: dict[str, int] = {}
         id = _known_run(job.folder)
         if id is not None:
