@@ -1,4 +1,4 @@
-"""What a worker of a run takes in memory, estimated before it starts by the model's shape and the recipe.
+"""What a worker of a run takes in memory, and an evaluation, estimated by the model's shape and the recipe.
 
 Good to some tens of percent for decoders of the Llama and Qwen families; others are not estimated.
 """
@@ -31,6 +31,12 @@ _QUANTIZED_BYTES = 4.127 / 8
 _LOGITS_BYTES = 3 * _FLOAT_BYTES
 #: Unsloth's kernels for GPUs make logits by parts and keep none; a part takes what is free, down to this.
 _LOGITS_PART_BYTES = 1024**3
+#: Tokens of a batch of an evaluation at most, padding and what is to be written included, unless one sequence has
+#: more: what is kept of them is bounded then, however long sequences are and however many may be asked at once.
+TOKENS_AT_ONCE = 8192
+#: Of the logits of such a batch, unless those of one sequence are more; they are the most of it where vocabularies
+#: are large.
+LOGITS_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,13 @@ class Shape:
             checkpointing: only what goes into each layer is kept (https://arxiv.org/abs/1604.06174), and of the layer
                 that is computed again what goes into each of its parts; else the latter of all layers.
         """
-        layer = 6 * self.hidden + 2 * (self.queries + self.keys) + 4 * self.inner
+        layer = self.computed_per_token
         return self.layers * self.hidden + layer if checkpointing else self.layers * layer
+
+    @property
+    def computed_per_token(self) -> int:
+        """Numbers that go into the parts of one layer, of one token."""
+        return 6 * self.hidden + 2 * (self.queries + self.keys) + 4 * self.inner
 
     def _sides(self) -> dict[str, tuple[int, int]]:
         """The linear layers of a block: width in, width out."""
@@ -104,6 +115,24 @@ def worker_bytes(recipe: Recipe, shape: Shape, longest: int) -> int:
         + kept_bytes(recipe, shape, tokens)
         + logits_bytes(recipe, shape, tokens)
     )
+
+
+def evaluation_bytes(recipe: Recipe, shape: Shape, batch_size: int, longest: int | None = None) -> int:
+    """Bytes that ``train.evaluate`` holds at its fullest, with the weights as training has them; on a GPU, those of
+    the GPU.
+
+    Args:
+        batch_size: of its settings.
+        longest: tokens of the longest sequence; by default the recipe's.
+    """
+    length = min(recipe.max_length, longest or recipe.max_length)
+    tokens = max(length, min(batch_size * length, TOKENS_AT_ONCE))
+    number = _weight_bytes(recipe)
+    logits = max(min(tokens * shape.vocabulary * number, LOGITS_BYTES), length * shape.vocabulary * number)
+    adapter = shape.adapter(recipe.lora.rank, recipe.lora.target_modules) * _FLOAT_BYTES
+    # Nothing is kept for a way back: keys and values of what was read, and what one layer computes.
+    cached = tokens * (shape.layers * 2 * shape.keys + shape.computed_per_token) * number
+    return round(_PROCESS_BYTES + weights_bytes(recipe, shape) + adapter + cached + logits)
 
 
 def weights_bytes(recipe: Recipe, shape: Shape) -> float:

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 import orjson
 
 from serve.settings.errors import SettingsError
+from train.evaluate.settings import EvaluationSettings
 from train.finetune.recipe import load_recipe
-from train.memory import shape_of, worker_bytes
+from train.memory import evaluation_bytes, shape_of, worker_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Plan:
         model, method, objective: of the recipe.
         workers: processes. cpus, gpus: what each takes.
         bytes: what each holds in memory, of the node or of its GPU; none where that cannot be told.
+        evaluation_bytes: what the evaluation that follows holds, by its usual settings.
         n_epochs, batch_size, beta: what the recipe has of the hyperparameters of OpenAI's API.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     cpus: float
     gpus: int
     bytes: int | None
+    evaluation_bytes: int | None
     n_epochs: float
     batch_size: int
     beta: float
@@ -57,7 +60,7 @@ def plan_of(config: str, changes: Sequence[str], *, rate: float = 1.0, longest: 
     recipe = load_recipe(config, changes)
     if rate != 1.0:
         recipe = load_recipe(config, [*changes, f"schedule.learning_rate={recipe.schedule.learning_rate * rate!r}"])
-    shape = shape_of(recipe)
+    shape, batch_size = shape_of(recipe), EvaluationSettings().batch_size
     return Plan(
         recipe=recipe.to_yaml(),
         model=recipe.model.id,
@@ -67,6 +70,7 @@ def plan_of(config: str, changes: Sequence[str], *, rate: float = 1.0, longest: 
         cpus=recipe.resources.cpus,
         gpus=recipe.resources.gpus,
         bytes=None if shape is None else worker_bytes(recipe, shape, longest or recipe.max_length),
+        evaluation_bytes=None if shape is None else evaluation_bytes(recipe, shape, batch_size, longest),
         n_epochs=recipe.schedule.epochs,
         batch_size=recipe.schedule.batch_size,
         beta=recipe.beta,

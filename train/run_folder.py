@@ -7,6 +7,7 @@
                          data/                  the data set in the model's tokens (``train.dataset.formats``)
                          checkpoints/<step>/    to go on from (``train.checkpoints``)
                          adapter/               the result, in PEFT's layout
+                         tensorboard/, mlflow.json   for and of trackers (``train.worker.trackers``)
                          plots/*.png
                          control.json           what others want of the run
                          result.json            written last

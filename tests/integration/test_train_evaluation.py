@@ -36,8 +36,10 @@ from train.merge import __main__ as merge
 from train.merge.checkpoint import merge_checkpoint
 from train.merge.gguf_file import merge_gguf
 from train.run_folder import RunFolder
+from train.worker.weights import WeightKind
 
 MODEL = "smollm2-135m"
+FLOATS = WeightKind("float32")
 SYSTEM = "You are a helpful assistant."
 QUESTIONS = (
     "What is the capital of France?",
@@ -57,7 +59,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(smollm2_checkpoint: Path, adapter: Path) -> Stack:
-    return Stack(smollm2_checkpoint, adapter, Chat.load(str(smollm2_checkpoint)), 4)
+    return Stack(smollm2_checkpoint, adapter, Chat.load(str(smollm2_checkpoint)), 4, FLOATS)
 
 
 @pytest.fixture
@@ -106,7 +108,8 @@ async def serving(model: ModelSettings, folder: Path, served: Path) -> AsyncIter
 
 
 async def evaluated(base: Path, adapter: Path, settings: EvaluationSettings, url: str) -> Report:
-    evaluation = Evaluation(Subject(MODEL, "a", base, adapter, version_in(adapter)), settings, Served(url), no_bar)  # type: ignore[arg-type]
+    subject = Subject(MODEL, "a", base, adapter, version_in(adapter), FLOATS)
+    evaluation = Evaluation(subject, settings, Served(url), no_bar)  # type: ignore[arg-type]
     return await asyncio.to_thread(evaluation.run)
 
 
@@ -137,6 +140,9 @@ async def test_what_is_served_agrees_with_what_was_trained_and_another_adapter_d
     async with serving(smollm2_settings, tmp_path / "wrong", other) as url:
         wrong = await evaluated(smollm2_checkpoint, adapter, settings, url)
     assert {"agreement", "logprob_distance"} <= failed(wrong) and not wrong.passed
+    # It is the adapter: the bases are as near to each other as ever.
+    assert wrong.measured.agreement is not None and wrong.measured.agreement.base is not None
+    assert wrong.measured.agreement.base.distance < 0.1 < wrong.measured.agreement.distance
 
 
 def test_a_batch_scores_and_answers_as_each_does_alone(stack: Stack) -> None:
@@ -153,7 +159,7 @@ async def test_a_merged_model_says_what_base_and_adapter_say(
 
     merge_checkpoint(smollm2_checkpoint, adapter, tmp_path / "merged")
     nothing = random_adapter(tmp_path / "nothing", size=0.0)
-    merged = Stack(tmp_path / "merged", nothing, Chat.load(str(tmp_path / "merged")), 4)
+    merged = Stack(tmp_path / "merged", nothing, Chat.load(str(tmp_path / "merged")), 4, FLOATS)
     assert merged.answer([merged.chat.render(MESSAGES, prompt=True)], 5, tuned=True) == [expected]
 
     assert smollm2_settings.weights is not None

@@ -41,9 +41,15 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class AgreementResult:
-    """All prompts."""
+    """All prompts.
+
+    Attributes:
+        base: the same for the base, which has no adapter that could be wrong: how far apart the two sides are by how
+            each holds its weights.
+    """
 
     compared: list[Compared]
+    base: AgreementResult | None = None
 
     @property
     def share(self) -> float:
@@ -73,11 +79,13 @@ def compare(
     tokens: int,
     variables: Json,
     progress: Progress,
+    *,
+    tuned: bool,
 ) -> AgreementResult:
     """Ask both sides for the likeliest answer to each conversation.
 
     Args:
-        model: as the group calls the adapter.
+        model: as the group calls what is asked: the adapter where it is ``tuned``, else the base.
         tokens: of each answer.
         variables: for the template, on both sides.
 
@@ -86,9 +94,9 @@ def compare(
     """
     prompts = [stack.chat.render(conversation, prompt=True) for conversation in conversations]
     said = served.answer(model, conversations, tokens, variables=variables, progress=progress)
-    trained = stack.write(prompts, tokens, tuned=True, progress=progress)
+    trained = stack.write(prompts, tokens, tuned=tuned, progress=progress)
     asked = [as_scored(stack.chat, prompt, one) for prompt, one in zip(prompts, said, strict=True)]
-    scored = iter(stack.score([one for one in asked if one is not None], tuned=True))
+    scored = iter(stack.score([one for one in asked if one is not None], tuned=tuned))
     return AgreementResult(
         [
             Compared(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from serve.adapters.errors import RegistryError
@@ -22,6 +23,8 @@ from train.evaluate.served import Served, ServedError
 from train.evaluate.settings import EvaluationSettings, anchored, load_settings
 from train.evaluate.stack import Progress
 from train.finetune.data import DataError
+from train.finetune.recipe import Recipe
+from train.memory import evaluation_bytes, shape_of
 from train.run_folder import ADAPTER, RunFolder, StorageError
 
 _EPILOG = """exit codes: 0 the gate passed it; 1 failed; 2 wrong usage; 3 evaluated, and the gate did not pass it; 130
@@ -90,13 +93,46 @@ def evaluate_run(
         SettingsError, StorageError, ModelSourceError, TokenizerError, RegistryError, ServedError: it cannot be done;
             says why.
     """
+    # Imports what prepares weights.
+    from train.finetune.base import recipe_of
+
+    recipe = recipe_of(folder)
     with folder.on_disk(ADAPTER) as peft:
-        settings, subject = of_run(folder, peft, settings, adapter)
+        settings, subject = of_run(folder, recipe, peft, settings, adapter)
         if served is not None:
             require_served(served, subject)
-        report = Evaluation(subject, settings, served, _bar).run()
+        if recipe.method == "qlora" and not subject.weights.quantized:
+            sys.stderr.write(
+                f"evaluated in {subject.weights.name} and not in the 4 bits that it was trained over: there is no GPU"
+                " here\n"
+            )
+        with _lack_told(recipe, settings):
+            report = Evaluation(subject, settings, served, _bar).run()
     write_report(folder, report)
     return report
+
+
+@contextmanager
+def _lack_told(recipe: Recipe, settings: EvaluationSettings) -> Iterator[None]:
+    """That the GPU has too little memory, and how much it takes.
+
+    Raises:
+        SettingsError: so it is.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as failure:
+        shape = shape_of(recipe)
+        takes = ""
+        if shape is not None:
+            estimate = evaluation_bytes(recipe, shape, settings.batch_size, settings.max_length)
+            takes = f", which takes some {estimate / 2**30:.1f} GiB"
+        raise SettingsError(
+            f"the GPU has too little memory free for the evaluation{takes}; a smaller batch_size or max_length takes"
+            " less"
+        ) from failure
 
 
 def require_served(served: Served, subject: Subject) -> None:
@@ -111,7 +147,7 @@ def require_served(served: Served, subject: Subject) -> None:
 
 
 def of_run(
-    folder: RunFolder, peft: Path, settings: EvaluationSettings, adapter: str | None
+    folder: RunFolder, recipe: Recipe, peft: Path, settings: EvaluationSettings, adapter: str | None
 ) -> tuple[EvaluationSettings, Subject]:
     """The settings with what the run's recipe says of its data, and what is evaluated.
 
@@ -119,12 +155,12 @@ def of_run(
         peft: the run's adapter on this machine.
 
     Raises:
-        SettingsError, StorageError, ModelSourceError, RegistryError: the run has no adapter, or its base is not here.
+        SettingsError, ModelSourceError, RegistryError: its files are gone, or its base is not here.
     """
     # Imports what prepares weights.
-    from train.finetune.base import base_checkpoint, recipe_of
+    from train.finetune.base import base_checkpoint
+    from train.worker.weights import kind_of
 
-    recipe = recipe_of(folder)
     settings = settings.model_copy(
         update={
             "held_out": settings.held_out or recipe.data.validation,
@@ -141,7 +177,7 @@ def of_run(
             " were, as settings or options"
         )
     base = base_checkpoint(recipe.model, progress=sys.stderr.isatty()).path
-    subject = Subject(recipe.model.id, adapter or folder.name, base, peft, version_in(peft))
+    subject = Subject(recipe.model.id, adapter or folder.name, base, peft, version_in(peft), kind_of(recipe))
     return anchored(settings, Path.cwd()), subject
 
 

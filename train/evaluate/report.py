@@ -34,6 +34,7 @@ class Report:
 
     Attributes:
         model: the id under which the base is served. adapter: what was evaluated. version: its content.
+        weights: what the base's were held in on the training side: ``nf4``, ``bfloat16``, ``float16`` or ``float32``.
         served: whether the group that serves it was asked.
         gate: what it had to reach.
         samples: held-out questions with all answers.
@@ -42,6 +43,7 @@ class Report:
     model: str
     adapter: str
     version: str
+    weights: str
     served: bool
     measured: Measured
     gate: GateSettings
@@ -61,6 +63,7 @@ class Report:
             "model": self.model,
             "adapter": self.adapter,
             "version": self.version,
+            "weights": self.weights,
             "served": self.served,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "gate": {
@@ -104,6 +107,8 @@ class Report:
             "share": _number(found.share),
             "logprob_distance": _number(found.distance),
             "tokens": found.tokens,
+            "base_share": _number(found.base.share) if found.base else None,
+            "base_logprob_distance": _number(found.base.distance) if found.base else None,
             "compared": [
                 {"question": one.question, "trained": one.trained, "served": one.served, "same": one.same}
                 for one in found.compared

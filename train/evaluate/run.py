@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from train.evaluate.served import Served
 from train.evaluate.settings import EvaluationSettings
 from train.evaluate.stack import Progress, Stack
 from train.evaluate.tasks import TaskResult, run_task
+from train.worker.weights import WeightKind
 
 Json = dict[str, Any]
 
@@ -45,6 +46,7 @@ class Subject:
         model: the id under which the base is served. adapter: its name in the registry, if it is published.
         base: the folder of the checkpoint. folder: the PEFT folder.
         version: of the content of the PEFT folder.
+        weights: how the base is held on the training side.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Subject:
     base: Path
     folder: Path
     version: str
+    weights: WeightKind
 
 
 class Evaluation:
@@ -89,15 +92,17 @@ class Evaluation:
 
         Raises:
             ServedError: the group does not answer.
+            SettingsError: the weights are to be quantized, and bitsandbytes is not there for it.
         """
-        self._stack = Stack(self._subject.base, self._subject.folder, self._chat, self._settings.batch_size)
+        subject, gate = self._subject, self._settings.gate
+        self._stack = Stack(subject.base, subject.folder, self._chat, self._settings.batch_size, subject.weights)
         measured = Measured(self._loss(), self._retention(), self._tasks(), self._agreement())
         found = checks(measured, self._settings)
-        subject, gate = self._subject, self._settings.gate
         return Report(
             subject.model,
             subject.adapter,
             subject.version,
+            subject.weights.name,
             self._served is not None,
             measured,
             gate,
@@ -152,22 +157,29 @@ class Evaluation:
         return self._stack.answer(prompts, max_tokens, tuned=tuned, progress=progress)
 
     def _agreement(self) -> AgreementResult | None:
-        settings = self._settings.agreement
-        if settings is None or self._served is None:
+        settings, served = self._settings.agreement, self._served
+        if settings is None or served is None:
             return None
         asked = [question for question, _ in self._conversations(settings.prompts)]
         if not asked:
             return None
-        with self._bar("as served", 2 * len(asked)) as progress:
-            return compare(
-                self._stack,
-                self._served,
-                f"{self._subject.model}:{self._subject.adapter}",
-                asked,
-                settings.tokens,
-                self._settings.variables,
-                progress,
-            )
+        with self._bar("as served", 4 * len(asked)) as progress:
+
+            def compared(name: str, *, tuned: bool) -> AgreementResult:
+                model = f"{self._subject.model}:{name}"
+                return compare(
+                    self._stack,
+                    served,
+                    model,
+                    asked,
+                    settings.tokens,
+                    self._settings.variables,
+                    progress,
+                    tuned=tuned,
+                )
+
+            base = compared(BASE, tuned=False)
+            return replace(compared(self._subject.adapter, tuned=True), base=base)
 
     def _samples(self) -> list[Sample]:
         conversations = self._conversations(self._settings.samples)

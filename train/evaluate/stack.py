@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from train.dataset.formats import IGNORED, Chat, Encoded
+from train.memory import LOGITS_BYTES, TOKENS_AT_ONCE
+from train.worker.weights import WeightKind, load_to_ask
 
 Progress = Callable[[int], None]
+
+#: Of how many tokens the logits become logprobs at once, in float32.
+_PLACES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +63,27 @@ class Stack:
     Args:
         base: the folder of a checkpoint in Hugging Face's layout.
         adapter: a PEFT folder.
-        chat: the tokenizer and template; the base's own by default.
+        chat: the tokenizer and template of the base.
+        batch_size: sequences at once, at most.
+        kind: how the base is held: as in training, where this machine can.
 
     Raises:
-        OSError, ValueError: the libraries cannot load them.
+        SettingsError, OSError, ValueError: the libraries cannot load them.
     """
 
-    def __init__(self, base: Path, adapter: Path, chat: Chat, batch_size: int) -> None:
+    def __init__(self, base: Path, adapter: Path, chat: Chat, batch_size: int, kind: WeightKind) -> None:
         # Heavy, and needed by nothing else of the evaluation.
         import torch
         from peft import PeftModel
-        from transformers import AutoModelForCausalLM
 
         self.chat = chat
         self._batch = batch_size
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        kind = torch.bfloat16 if self._device == "cuda" else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
-        self._model: Any = PeftModel.from_pretrained(model, str(adapter)).to(self._device).eval()
+        model = load_to_ask(base, kind)
+        self._device = model.device
+        logits = model.config.get_text_config().vocab_size * getattr(torch, kind.dtype).itemsize
+        self._scored_at_once = min(TOKENS_AT_ONCE, LOGITS_BYTES // logits)
+        # PEFT puts the adapter where the weights are that it changes.
+        self._model: Any = PeftModel.from_pretrained(model, str(adapter)).eval()
 
     def score(
         self, sequences: Sequence[Encoded], *, tuned: bool, progress: Progress = lambda count: None
@@ -85,7 +93,8 @@ class Stack:
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number].input_ids))
         found: dict[int, Scored] = {}
         with self._as(tuned):
-            for numbers in _batches(order, self._batch):
+            lengths = [len(one.input_ids) for one in sequences]
+            for numbers in batches(order, lengths, self._batch, self._scored_at_once):
                 batch = [sequences[number] for number in numbers]
                 found.update(zip(numbers, self._scored(batch), strict=True))
                 progress(len(batch))
@@ -111,11 +120,13 @@ class Stack:
         progress: Progress = lambda count: None,
     ) -> list[Written]:
         """The likeliest answer to each prompt, with its tokens."""
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        encoded = [self.chat.tokens(prompt).ids for prompt in prompts]
+        lengths = [len(one) + max_tokens for one in encoded]
+        order = sorted(range(len(prompts)), key=lengths.__getitem__)
         found: dict[int, Written] = {}
         with self._as(tuned):
-            for numbers in _batches(order, self._batch):
-                answers = self._answers([prompts[number] for number in numbers], max_tokens)
+            for numbers in batches(order, lengths, self._batch, TOKENS_AT_ONCE):
+                answers = self._answers([encoded[number] for number in numbers], max_tokens)
                 found.update(zip(numbers, answers, strict=True))
                 progress(len(numbers))
         return [found[number] for number in range(len(prompts))]
@@ -139,14 +150,17 @@ class Stack:
         found = []
         for row, wanted in zip(logits, labels, strict=True):
             places = (wanted[1:] != IGNORED).nonzero().flatten()
-            spread = torch.log_softmax(row[places.to(row.device)].float(), dim=-1).cpu()
-            found.append(Scored(spread.gather(1, wanted[1:][places][:, None]).flatten().tolist()))
+            logprobs: list[float] = []
+            for some in places.split(_PLACES_AT_ONCE):
+                spread = torch.log_softmax(row[some.to(row.device)].float(), dim=-1)
+                said = wanted[1:][some].to(row.device)
+                logprobs += spread.gather(1, said[:, None]).flatten().tolist()
+            found.append(Scored(logprobs))
         return found
 
-    def _answers(self, prompts: Sequence[str], max_tokens: int) -> list[Written]:
+    def _answers(self, encoded: Sequence[list[int]], max_tokens: int) -> list[Written]:
         import torch
 
-        encoded = [self.chat.tokens(prompt).ids for prompt in prompts]
         longest = max(map(len, encoded))
         # Before the tokens: generation goes on at the end of each row.
         ids = torch.tensor([[0] * (longest - len(one)) + one for one in encoded])
@@ -178,6 +192,19 @@ def written(chat: Chat, prompt: list[int], row: Sequence[int], ends: Sequence[in
     return Written(prompt, list(row[: stop + 1]), text, stop < len(row))
 
 
-def _batches(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for begin in range(0, len(numbers), size):
-        yield numbers[begin : begin + size]
+def batches(order: Sequence[int], lengths: Sequence[int], most: int, tokens: int) -> Iterator[list[int]]:
+    """What is computed at once of sequences that stand in the order of their lengths.
+
+    Args:
+        most: sequences of a batch.
+        tokens: of a batch, each sequence filled up to the longest; a sequence that alone has more is a batch of its
+            own.
+    """
+    batch: list[int] = []
+    for number in order:
+        if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > tokens):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

@@ -26,7 +26,7 @@ from train.finetune.waiting import wait_until_free
 from train.finetune.wanted import PauseWanted, wants_pause
 from train.run_folder import RunFolder
 from train.worker.processors import use_processors
-from train.worker.tunable import load_base
+from train.worker.weights import kind_of, load_to_ask
 
 Json = dict[str, Any]
 
@@ -112,10 +112,7 @@ def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
     assert replay is not None
     base = base_checkpoint(recipe.model, progress=False).path
     use_processors(recipe.resources)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_base(recipe, base).eval()
-    if recipe.method != "qlora":  # What is quantized is on the GPU already.
-        model = model.to(device)
+    model = load_to_ask(base, kind_of(recipe))
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -127,7 +124,7 @@ def answer(config: Json, prompts: Sequence[str]) -> list[str | None]:
         places = order[begin : begin + replay.batch_size]
         batch = tokenizer(
             [texts[place] for place in places], return_tensors="pt", padding=True, add_special_tokens=False
-        ).to(device)
+        ).to(model.device)
         with torch.inference_mode():
             made = model.generate(
                 **batch, max_new_tokens=replay.max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id

@@ -1,8 +1,8 @@
 """``python -m train.loop``: one round of the loop, or the rest of one that was killed.
 
 Exit codes: 0 done, or nothing to learn from; 1 failed; 2 wrong usage; 3 done, and the gate did not pass the adapter;
-130 interrupted. After 1 and 130 the same command goes on with the step that it was at, and ``--abandon`` gives the
-round up.
+69 no room to train beside serving; 75 training was hindered by what may pass; 130 interrupted. After 1, 69, 75 and
+130 the same command goes on with the step that it was at, and ``--abandon`` gives the round up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from train.dataset.formats import TokenizerError
 from train.evaluate.served import ServedError
 from train.loop.settings import LoopSettings, load_settings
 from train.loop.state import STEPS, State, read_state, write_state
-from train.loop.steps import ACTIONS, LoopFailed, NothingToLearn, Work, next_round
+from train.loop.steps import ACTIONS, Hindered, LoopFailed, NothingToLearn, Work, next_round
 from train.run_folder import StorageError
 
 _FAILURES = (
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m train.loop",
         description="Learn from what people said of answers since the last time.",
         epilog="exit codes: 0 done, or nothing to learn from; 1 failed; 2 wrong usage; 3 done, and the gate did not"
-        " pass the adapter; 130 interrupted. After 1 and 130 the same command goes on",
+        " pass the adapter; 69 no room to train beside serving; 75 training was hindered by what may pass; 130"
+        " interrupted. After 1, 69, 75 and 130 the same command goes on",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="such as configs/train/loop.yaml")
     parser.add_argument(
@@ -81,6 +82,9 @@ def _round(settings: LoopSettings, folder: Path) -> int:
         _given_up(work, folder)
         _tell(str(found))
         return 0
+    except Hindered as hindrance:
+        sys.stderr.write(f"{hindrance}\n")
+        return hindrance.code
     write_state(folder, State(finished=work.round))
     return 0 if work.round.done["evaluate"]["passed"] else 3
 

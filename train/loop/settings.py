@@ -72,6 +72,9 @@ class LoopSettings(Settings):
         curate: the recipe of curation. recipe: of the training, whose data is the curated set. evaluation: the
             settings of the evaluation, whose held-out data is that of the curated set unless it names its own.
         changes: of the training's recipe, as ``python -m train.finetune --set`` takes them.
+        spare_serving: train only in what serving leaves free at its minimum. Else training takes what is free, also
+            where a replica is about to be started there.
+        room_wait: seconds that training waits for such room before the loop ends, to go on later.
     """
 
     model: ModelId
@@ -82,6 +85,8 @@ class LoopSettings(Settings):
     evaluation: Text
     collect: Collect
     changes: list[Text] = []
+    spare_serving: bool = True
+    room_wait: Annotated[float, Field(ge=0)] = 600.0
     serving: Serving = Serving()
     canary: CanaryStep = CanaryStep()
 

@@ -27,7 +27,7 @@ from train.dataset.rows import Row, content_digest
 from train.evaluate.served import Served
 from train.loop.settings import EVERYBODY, LoopSettings
 from train.loop.state import Round, State, StepName
-from train.run_folder import DATA, RESULT, RunFolder
+from train.run_folder import DATA, NO_ROOM, RESULT, TRY_AGAIN, RunFolder
 
 Json = dict[str, Any]
 Tell = Callable[[str], None]
@@ -37,10 +37,28 @@ SET = "set"
 RUNS = "runs"
 
 _POLL_SECONDS = 0.5
+#: Seconds between two looks for room, at first and at most: each connects to Ray anew.
+_SHORTEST_WAIT = 5.0
+_LONGEST_WAIT = 60.0
+_GROWTH = 1.5
+#: What a training that is to be tried again ended with, and what that says.
+_HINDERED = {NO_ROOM: "finds no room beside serving", TRY_AGAIN: "was hindered by what may pass"}
 
 
 class LoopFailed(Exception):
     """A step failed; the message is one line. The same command begins the step again."""
+
+
+class Hindered(Exception):
+    """A step cannot be done now; the message says why. The same command goes on with it later.
+
+    Attributes:
+        code: what the loop's program ends with.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NothingToLearn(Exception):
@@ -128,6 +146,7 @@ def tune(work: Work) -> Json:
     """A training run on the set; one that was killed resumes from its last checkpoint.
 
     Raises:
+        Hindered: there is no room for it beside serving, or what may pass is in its way.
         LoopFailed: it failed, or was paused.
     """
     from train.finetune import command
@@ -137,7 +156,11 @@ def tune(work: Work) -> Json:
     arguments = ["--config", work.settings.recipe, "--run", work.round.name, "--storage", work.run.storage]
     for change in (*changes, *work.settings.changes):
         arguments += ["--set", change]
-    code = command.main(arguments)
+    if work.settings.spare_serving:
+        arguments.append("--spare-serving")
+    code = _with_room(lambda: command.main(arguments), work.settings.room_wait)
+    if code in _HINDERED:
+        raise Hindered(f"the training {_HINDERED[code]}; the same command goes on with it", code)
     result = work.run.read_json(RESULT)
     if code or result is None or result.get("state") != "succeeded":
         how = f"ended with exit code {code}" if code else "was paused"
@@ -146,6 +169,19 @@ def tune(work: Work) -> Json:
             " gives the round up"
         )
     return {"run": work.run.address}
+
+
+def _with_room(training: Callable[[], int], seconds: float) -> int:
+    """What the training ends with, begun again within so many seconds while it finds no room beside serving.
+
+    A process that was killed leaves its resources a little later, and others end; nobody should have to start a loop
+    again for that.
+    """
+    deadline, pause = time.monotonic() + seconds, _SHORTEST_WAIT
+    while (code := training()) == NO_ROOM and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * _GROWTH, _LONGEST_WAIT)
+    return code
 
 
 def publish_adapter(work: Work) -> Json:

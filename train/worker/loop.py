@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ def train_loop(config: Json) -> Json:
 
     with tempfile.TemporaryDirectory(prefix="groupqwen-train-") as scratch, data_on_this_node(job.folder) as data:
         with (
-            closing(Trackers(job, wanted=group.rank() == 0)) as trackers,
-            _resumed(job, tunable.engine, tell) as checkpoint,
+            _resumed(job, tunable.engine, tell) as (step, checkpoint),
+            Trackers(job, begun=step, wanted=group.rank() == 0) as trackers,
         ):
             watch = Watch(job, trackers, tunable.engine)
             trainer = make_trainer(job.recipe, tunable, data, Path(scratch), watch)
@@ -83,14 +83,14 @@ def _outcome(state: Any, watch: Any) -> Json:
 
 
 @contextmanager
-def _resumed(job: Job, engine: Engine, tell: Callable[[str], None]) -> Iterator[Path | None]:
-    """The last checkpoint that is whole, on this node; none where the run begins."""
+def _resumed(job: Job, engine: Engine, tell: Callable[[str], None]) -> Iterator[tuple[int, Path | None]]:
+    """The last checkpoint that is whole, its step and its folder on this node; 0 and none where the run begins."""
     step = group.from_first(last_whole(job, engine, tell) if group.rank() == 0 else None)
     if step is None:
-        yield None
+        yield 0, None
         return
     with Checkpoints(job.folder).opened(step) as folder:
-        yield folder
+        yield step, folder
 
 
 def last_whole(job: Job, engine: Engine, tell: Callable[[str], None]) -> int | None:

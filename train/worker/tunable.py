@@ -11,6 +11,7 @@ from typing import Any
 from train.checkpoints import Engine
 from train.finetune.recipe import Recipe
 from train.worker import group
+from train.worker.weights import kind_of, load_base
 
 
 class EngineRefused(Exception):
@@ -97,31 +98,16 @@ def hide_vllm() -> None:
     sys.modules.setdefault("vllm", None)  # type: ignore[arg-type]
 
 
-def load_base(recipe: Recipe, base: Path) -> Any:
-    """The checkpoint ``base`` by transformers alone, in the type that the recipe trains it in: 4 bits for QLoRA."""
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    options: dict[str, Any] = {"dtype": _dtype(recipe), "local_files_only": True}
-    if recipe.method == "qlora":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
-        )
-    return AutoModelForCausalLM.from_pretrained(base, **options)
-
-
 def _by_unsloth(recipe: Recipe, base: Path) -> Tunable:
     import torch
     from unsloth import FastLanguageModel
 
+    kind = kind_of(recipe)
     saves_memory = "unsloth" if torch.cuda.is_available() else False
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(base),
         max_seq_length=recipe.max_length,
-        dtype=_dtype(recipe),
+        dtype=getattr(torch, kind.dtype),
         load_in_4bit=recipe.method == "qlora",
         full_finetuning=recipe.method == "full",
         use_gradient_checkpointing=saves_memory,
@@ -146,7 +132,10 @@ def _by_peft(recipe: Recipe, base: Path) -> Tunable:
     from transformers import AutoTokenizer, set_seed
 
     set_seed(_seed(recipe))
-    model = load_base(recipe, base)
+    kind = kind_of(recipe)
+    if recipe.method == "qlora" and not kind.quantized:
+        raise EngineRefused("method qlora needs a GPU, and torch sees none on this node")
+    model = load_base(base, kind)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     model.config.use_cache = False
     if recipe.method == "qlora":
@@ -168,17 +157,6 @@ def _tunable(model: Any, tokenizer: Any, engine: Engine) -> Tunable:
         tokenizer.pad_token = tokenizer.eos_token
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return Tunable(model, tokenizer, engine, trained)
-
-
-def _dtype(recipe: Recipe) -> Any:
-    """The type of the weights: on a GPU what it computes in, elsewhere and for all weights float32."""
-    import torch
-
-    if not torch.cuda.is_available() or (recipe.method == "full" and recipe.precision != "bfloat16"):
-        return torch.float32
-    if recipe.precision == "auto":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return getattr(torch, recipe.precision)
 
 
 def _seed(recipe: Recipe) -> int:

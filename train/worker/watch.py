@@ -142,6 +142,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             manifest = _manifest(state, self._engine, files)
             self._checkpoints.finish(manifest)
             self._checkpoints.prune(self._job.recipe.checkpoint.keep)
+            self._trackers.keep()
             data = {"step": step, "path": path_of(step), "loss": manifest.loss, "eval_loss": manifest.eval_loss}
             self._events.write("checkpoint", f"checkpoint of step {step}", data)
         # The time of writing is not one of training either.

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from train.finetune.recipe import LINEAR_LAYERS, Recipe
-from train.memory import Shape, kept_bytes, logits_bytes, trained_bytes, weights_bytes, worker_bytes
+from tests.group import ROOT
+from train.finetune.recipe import LINEAR_LAYERS, Recipe, load_recipe
+from train.memory import (
+    LOGITS_BYTES,
+    Shape,
+    evaluation_bytes,
+    kept_bytes,
+    logits_bytes,
+    trained_bytes,
+    weights_bytes,
+    worker_bytes,
+)
 
 GB = 10**9
+QWEN3_4B = Shape(layers=36, hidden=2560, queries=4096, keys=1024, inner=9728, vocabulary=151936)
 LLAMA_8B = Shape(layers=32, hidden=4096, queries=4096, keys=1024, inner=14336, vocabulary=128256, tied=False)
 LLAMA_70B = Shape(layers=80, hidden=8192, queries=8192, keys=1024, inner=28672, vocabulary=128256, tied=False)
 QWEN3_14B = Shape(layers=40, hidden=5120, queries=5120, keys=1024, inner=17408, vocabulary=151936, tied=False)
@@ -108,3 +119,27 @@ def test_logits_are_whole_but_where_unsloth_makes_them_by_parts() -> None:
     assert logits_bytes(parsed("lora", objective="dpo"), LLAMA_8B, 4096) == whole
     assert logits_bytes(parsed("lora"), LLAMA_8B, 4096) == 2**30
     assert logits_bytes(parsed("lora"), LLAMA_8B, 1) == 128256 * 12
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shape", "memory"),
+    [("qwen3-14b", QWEN3_14B, 24), ("qwen3-4b", QWEN3_4B, 12)],
+)
+def test_what_a_recipe_is_trained_on_can_evaluate_it(recipe: str, shape: Shape, memory: int) -> None:
+    found = load_recipe(str(ROOT / f"configs/train/{recipe}.yaml"), ["data.train=[a.jsonl]"])
+    # What the evaluation's settings have by default, and a tenth that is never free.
+    assert evaluation_bytes(found, shape, 16, 2048) < 0.9 * memory * 2**30
+
+
+def test_an_evaluation_holds_the_weights_as_they_are_trained() -> None:
+    quantized, halves = (evaluation_bytes(parsed(method), QWEN3_14B, 16, 512) for method in ("qlora", "lora"))
+    weights = weights_bytes(parsed("lora"), QWEN3_14B) - weights_bytes(parsed("qlora"), QWEN3_14B)
+    assert halves - quantized == pytest.approx(weights, rel=1e-6)
+    assert halves > 28 * GB > 24 * GB > quantized
+
+
+def test_more_sequences_at_once_take_more_only_up_to_a_bound() -> None:
+    few, some, many, more = (evaluation_bytes(parsed("lora"), LLAMA_8B, size, 256) for size in (1, 8, 64, 512))
+    assert few < some < many == more
+    # A sequence that is longer than that goes alone.
+    assert evaluation_bytes(parsed("lora", max_length=32768), LLAMA_8B, 1) > more + 4 * LOGITS_BYTES

@@ -12,7 +12,7 @@ import yaml
 from serve.settings.errors import SettingsError
 from tests.shapes import SMOLLM2
 from train.finetune.recipe import Recipe
-from train.memory import Shape, shape_of, worker_bytes
+from train.memory import Shape, evaluation_bytes, shape_of, worker_bytes
 from train.plan import main, plan_of
 
 SHAPE = Shape(layers=30, hidden=576, queries=576, keys=192, inner=1536, vocabulary=49152)
@@ -44,6 +44,7 @@ def test_a_plan_says_what_each_worker_takes(recipe: Path) -> None:
         4,
     )
     assert plan.bytes == worker_bytes(parsed(workers=2, schedule={"batch_size": 4}), SHAPE, 100)
+    assert plan.evaluation_bytes == evaluation_bytes(parsed(), SHAPE, 16, 100)
     assert yaml.safe_load(plan.recipe)["workers"] == 2
 
 

@@ -18,6 +18,7 @@ from train.evaluate.run import Subject
 from train.evaluate.served import Served, ServedError
 from train.evaluate.settings import EvaluationSettings, GateSettings, Task
 from train.evaluate.tasks import Answered, TaskResult
+from train.worker.weights import WeightKind
 
 SECRET = "Zorvan"
 VERSION = "0" * 16
@@ -28,11 +29,12 @@ def measured(**changes: Any) -> Measured:
     question = Question([{"role": "user", "content": f"Where is {SECRET}?"}], "here", "f: line 1")
     kept = Retention(Loss(100, 1.0, 1.05), 2, [], [Sample("What is rain?", "Water.", "Water.")], 0)
     task = Task(name="facts", file="f", kind="exact", least=0.5)
+    apart = AgreementResult([Compared("q", "a", "b", False, [0.05, 0.07])])
     found = {
         "held_out": HeldOut(Loss(50, 3.0, 1.0), 5, 2),
         "retention": kept,
         "tasks": [TaskResult(task, [Answered(question, "there", "here", False, True)])],
-        "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", True, [0.01, 0.03])]),
+        "agreement": AgreementResult([Compared(f"Where is {SECRET}?", "here", "here", True, [0.01, 0.03])], apart),
     }
     return Measured(**{**found, **changes})
 
@@ -43,7 +45,7 @@ def failed(found: Measured, settings: EvaluationSettings | None = None) -> list[
 
 def report(found: Measured, *samples: Sample, settings: EvaluationSettings | None = None) -> Report:
     settings = settings or EvaluationSettings()
-    return Report("m", "a", VERSION, True, found, settings.gate, checks(found, settings), list(samples))
+    return Report("m", "a", VERSION, "float32", True, found, settings.gate, checks(found, settings), list(samples))
 
 
 def test_what_is_within_all_bounds_passes() -> None:
@@ -111,9 +113,20 @@ def test_the_page_shows_what_was_said_as_text_and_fetches_nothing() -> None:
 def test_a_report_says_what_it_is_about_and_what_was_demanded() -> None:
     body = report(measured()).body()
     assert (body["model"], body["version"], body["served"]) == ("m", VERSION, True)
+    assert body["weights"] == "float32" and "held in float32" in page(body)
     assert body["gate"]["bounds"] == EvaluationSettings().gate.model_dump()
     assert is_of(body, "m", VERSION)
     assert not is_of(body, "m", "1" * 16) and not is_of(body, "m2", VERSION) and not is_of({}, "m", VERSION)
+
+
+def test_how_far_apart_the_bases_are_stands_beside_it_and_decides_nothing() -> None:
+    said = report(measured()).body()["agreement"]
+    assert (said["share"], said["base_share"]) == (1.0, 0.0)
+    assert said["logprob_distance"] == pytest.approx(0.02) and said["base_logprob_distance"] == pytest.approx(0.06)
+    assert report(measured()).passed
+    alone = measured(agreement=AgreementResult([Compared("q", "a", "a", True, [0.01])]))
+    assert report(alone).body()["agreement"]["base_logprob_distance"] is None
+    assert "not measured" in page(report(alone).body())
 
 
 def test_a_gate_without_a_bound_lets_nothing_through() -> None:
@@ -133,7 +146,7 @@ class Group(Served):
 
 
 def test_a_group_that_serves_something_else_is_not_asked() -> None:
-    subject = Subject("m", "a", Path("base"), Path("adapter"), VERSION)
+    subject = Subject("m", "a", Path("base"), Path("adapter"), VERSION, WeightKind("float32"))
     with pytest.raises(ServedError, match=f"m:a is not ready in the group as version {VERSION}; publish"):
         require_served(Group("1" * 16), subject)
     require_served(Group(VERSION), subject)

@@ -14,7 +14,7 @@ from serve.store import Conversation, Feedback, Store
 from tests.unit.train.dataset.curate.samples import write_recipe
 from train.dataset.rows import Row
 from train.finetune import command as finetune
-from train.loop import command
+from train.loop import command, steps
 from train.loop.settings import load_settings
 from train.loop.state import STEPS, Round, State, read_state, write_state
 from train.loop.steps import ACTIONS, ROWS, LoopFailed, curate, tune
@@ -77,6 +77,28 @@ class Loop:
         [name] = [name for name in self.rounds() if name.startswith(f"loop-{number:04}-")]
         lines = (self.folder / "loop" / name / ROWS).read_bytes().splitlines()
         return [Row.from_json(line).messages[0].content or "" for line in lines]
+
+
+class Training:
+    """Ends with each of ``codes`` and then well.
+
+    Attributes:
+        spared: of each start, whether it was told to spare serving.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.codes: list[int] = []
+        self.spared: list[bool] = []
+
+    def __call__(self, arguments: list[str]) -> int:
+        self.spared.append("--spare-serving" in arguments)
+        if self.codes:
+            return self.codes.pop(0)
+        run = RunFolder(*(arguments[arguments.index(name) + 1] for name in ("--storage", "--run")))
+        run.make()
+        run.write_json("result.json", {"state": "succeeded"})
+        return 0
 
 
 @pytest.fixture
@@ -158,6 +180,48 @@ def test_a_training_that_somebody_paused_keeps_its_place_and_says_so(
     assert code == 1 and "the training was paused" in error and "goes on with it" in error
     state = read_state(loop.folder / "loop")
     assert state.current is not None and list(state.current.done) == ["collect", "curate"]
+
+
+@pytest.fixture
+def training(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Training:
+    """Stands in for what ``python -m train.finetune`` does, in a loop that has come to it."""
+    asyncio.run(loop.answer("a", "b"))
+    monkeypatch.setitem(ACTIONS, "curate", lambda work: {"train": "rows", "validation": None})
+    monkeypatch.setitem(ACTIONS, "tune", tune)
+    found = Training(loop)
+    monkeypatch.setattr(finetune, "main", found)
+    monkeypatch.setattr(steps, "_SHORTEST_WAIT", 0.01)
+    return found
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_training_spares_serving_unless_the_loop_says_otherwise(loop: Loop, training: Training, spare: bool) -> None:
+    if not spare:
+        loop.settings["spare_serving"] = False
+    assert loop.run()[0] == 0
+    assert training.spared == [spare]
+
+
+def test_training_waits_for_room_beside_serving_and_goes_on_when_there_is(loop: Loop, training: Training) -> None:
+    training.codes = [69, 69]
+    assert loop.run()[0] == 0
+    assert training.spared == [True] * 3 and loop.done == ["publish", "evaluate", "decide"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(69, "finds no room beside serving"), (75, "was hindered by what may pass")]
+)
+def test_what_hinders_training_too_long_ends_the_loop_with_its_own_code_and_the_next_one_goes_on(
+    loop: Loop, training: Training, code: int, told: str
+) -> None:
+    loop.settings["room_wait"] = 0
+    training.codes = [code]
+    ended, _, error = loop.run()
+    assert ended == code and told in error and "goes on with it" in error
+    state = read_state(loop.folder / "loop")
+    assert state.current is not None and "tune" not in state.current.done
+    assert loop.run()[0] == 0
+    assert loop.rounds() == [state.current.name]
 
 
 @pytest.mark.parametrize("runs", [None, "elsewhere", "memory://{}"])

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
+import torch
 
 from tests.finetuning import recipe
 from train.finetune.recipe import Recipe
 from train.worker import group, tunable
-from train.worker.tunable import EngineRefused, Tunable, load_base, load_tunable
+from train.worker.tunable import EngineRefused, Tunable, load_tunable
 
 Load = Callable[[str], tuple[str, list[str]]]
 
@@ -65,14 +65,8 @@ def test_unsloth_is_not_done_without_where_the_recipe_insists(load: Load, monkey
         load("unsloth")
 
 
-@pytest.mark.parametrize(("method", "quantized"), [("lora", False), ("qlora", True)])
-def test_the_base_is_loaded_in_4_bits_where_it_is_trained_in_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, quantized: bool
-) -> None:
-    loaded: dict[str, Any] = {}
-    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda base, **how: loaded.update(how))
-    wanted = recipe(tmp_path / "base", tmp_path / "chats.jsonl", method=method, resources={"gpus": 1})
-    load_base(wanted, tmp_path)
-    assert ("quantization_config" in loaded) == quantized
-    if quantized:
-        assert loaded["quantization_config"].load_in_4bit
+def test_4_bits_are_not_trained_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    wanted = recipe(tmp_path / "base", tmp_path / "x", method="qlora", engine="peft", resources={"gpus": 1})
+    with pytest.raises(EngineRefused, match="method qlora needs a GPU, and torch sees none"):
+        load_tunable(wanted, tmp_path, print)
