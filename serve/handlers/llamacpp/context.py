@@ -189,7 +189,8 @@ class Context:
     def logits(self, row: int) -> NDArray[np.float32]:
         """The logits after the token in ``row``, shape (vocabulary,); valid until the next ``decode``."""
         found = C.llama_get_logits_ith(self.pointer, row)
-        return np.frombuffer(self._row.from_address(ctypes.addressof(found.contents)), np.float32)
+        values = self._row.from_address(ctypes.addressof(found.contents))
+        return np.frombuffer(memoryview(values), np.float32)
 
     def candidates(self, row: int, tokens: NDArray[np.int32] | None = None) -> Pointer:
         """``tokens``, or all there are, with their logits after the token in ``row``, as the list that samplers work
