@@ -80,14 +80,16 @@ class _Board:
 
     def keep(self) -> None:
         self._writer.flush()
-        if self._folder.local is None:
-            self._folder.put(Path(self._scratch.name), TENSORBOARD)
+        self._put()
 
     def close(self) -> None:
         self._writer.close()
+        self._put()
+        self._scratch.cleanup()
+
+    def _put(self) -> None:
         if self._folder.local is None:
             self._folder.put(Path(self._scratch.name), TENSORBOARD)
-        self._scratch.cleanup()
 
 
 class _Mlflow:

@@ -58,6 +58,15 @@ async def taken(one: Stream) -> Sequence[Event]:
         return []
 
 
+async def waiting() -> tuple[Outbox, Stream]:
+    """A stream whose "a" is said, and whose "b" waits in the outbox."""
+    outbox, one = Outbox(INTERVAL), stream()
+    outbox.add(one, piece("a"))
+    await said(outbox, one)
+    outbox.add(one, piece("b"))
+    return outbox, one
+
+
 async def test_a_streams_first_piece_goes_at_once_and_those_within_the_interval_go_together(clock: Clock) -> None:
     outbox, one = Outbox(INTERVAL), stream()
     outbox.add(one, piece("a"))
@@ -75,10 +84,7 @@ async def test_a_streams_first_piece_goes_at_once_and_those_within_the_interval_
 
 
 async def test_what_waits_goes_when_its_time_has_come_though_nothing_new_is_there(clock: Clock) -> None:
-    outbox, one = Outbox(INTERVAL), stream()
-    outbox.add(one, piece("a"))
-    await said(outbox, one)
-    outbox.add(one, piece("b"))
+    outbox, one = await waiting()
     assert await said(outbox, one) == [[]]
     clock.now += INTERVAL
     assert await said(outbox, one) == [[piece("b")]]
@@ -86,10 +92,7 @@ async def test_what_waits_goes_when_its_time_has_come_though_nothing_new_is_ther
 
 
 async def test_the_end_of_a_stream_takes_along_what_waits(clock: Clock) -> None:
-    outbox, one = Outbox(INTERVAL), stream()
-    outbox.add(one, piece("a"))
-    await said(outbox, one)
-    outbox.add(one, piece("b"))
+    outbox, one = await waiting()
     one.over = True
     outbox.add(one, one.usage())
     assert await said(outbox, one) == [[piece("b"), one.usage()]]
@@ -106,10 +109,7 @@ async def test_streams_wait_each_for_themselves(clock: Clock) -> None:
 
 
 async def test_an_error_goes_at_once_behind_what_waits(clock: Clock) -> None:
-    outbox, one = Outbox(INTERVAL), stream()
-    outbox.add(one, piece("a"))
-    await said(outbox, one)
-    outbox.add(one, piece("b"))
+    outbox, one = await waiting()
     one.over = True
     outbox.fail(one, InternalError("broken"))
 
