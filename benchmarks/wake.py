@@ -27,7 +27,7 @@ from benchmarks.processes import say
 from benchmarks.report import figure, table
 from benchmarks.rounds import publish
 from benchmarks.spread import Spread
-from serve.launch import group as launch_group
+from serve.launch import rest
 from serve.launch.run_folder import RunFolder
 from serve.residency.group import group_memory
 from serve.settings.config import check
@@ -200,7 +200,7 @@ def _wait(home: Path, port: int, key: str, model: str, state: State) -> None:
 def _replicas(home: Path, model: str) -> int:
     """How many replicas a model has, those that end included."""
     folder = RunFolder(Environment.read({"GROUPQWEN_HOME": str(home)}))
-    application = launch_group.applications(folder)[model]
+    application = rest.applications(folder)[model]
     return sum(len(deployment["replicas"]) for deployment in application["deployments"].values())
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ import httpx
 import yaml
 
 from serve.launch import group as launch_group
-from serve.launch import ray_node
+from serve.launch import ray_node, rest
 from serve.launch.run_folder import RunFolder
 from serve.settings.environment import Environment
 
@@ -120,21 +118,15 @@ class Group:
         self.client = httpx.Client(base_url=self.url, timeout=120)
 
     def deploy(self, *applications: Json, seconds: float = 90, states: dict[str, str] | None = None) -> None:
-        """`serve deploy` these applications, and wait until Serve runs them and the gateway knows.
+        """Deploy these applications, as `serve deploy` does, and wait until Serve runs them and the gateway knows.
 
         Args:
             states: what the gateway must say of each model; by default that it is ready.
         """
         begun = time.time()
-        self.config.write_text(yaml.safe_dump(config(*applications, port=self.port)), encoding="utf-8")
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "serve"), "deploy", str(self.config)],
-            env=self.folder.process_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        wanted_config = config(*applications, port=self.port)
+        self.config.write_text(yaml.safe_dump(wanted_config), encoding="utf-8")
+        rest.deploy(self.folder, wanted_config)
         # Serve's controller looks at a new config ten times a second; until then it tells the state of the old one.
         time.sleep(0.5)
         wanted = {one["name"] for one in applications}
@@ -144,7 +136,7 @@ class Group:
 
     def details(self) -> Json:
         """What Ray's dashboard says of every application, replicas included."""
-        return launch_group.applications(self.folder)
+        return rest.applications(self.folder)
 
     def replicas(self, application: str) -> dict[str, int]:
         """The running replicas of an application: id -> process id."""

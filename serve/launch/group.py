@@ -10,10 +10,10 @@ import requests
 import yaml
 
 from serve import models
-from serve.launch import ray_node
+from serve.launch import ray_node, rest
 from serve.launch.errors import LaunchError
 from serve.launch.progress import say, waiting
-from serve.launch.run_folder import DASHBOARD_PORT, RunFolder, Running
+from serve.launch.run_folder import RunFolder, Running
 from serve.residency.group import group_memory
 from serve.residency.limit import node_limit
 from serve.settings.config import GroupConfig, check
@@ -59,7 +59,7 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
     begun = time.time()
     with waiting("deploying") as tick:
         tick()
-        _deploy(folder, folder.config)
+        rest.deploy(folder, raw)
     _wait_ready(folder, group, begun)
     return group
 
@@ -72,24 +72,16 @@ def _require_fit(group: GroupConfig) -> None:
     memory.require_fit()
 
 
-def _deploy(folder: RunFolder, config: Path) -> None:
-    result = ray_node.run(folder, ["serve", "deploy", str(config)])
-    if result.returncode != 0:
-        raise LaunchError(f"`serve deploy` failed: {_last_line(result.stderr)}")
-
-
 def _forget_failed(folder: RunFolder, raw: dict[str, Any]) -> None:
     """Take applications that could not be started out of Serve, which would not try the same config again."""
-    failed = {name for name, one in applications(folder).items() if one["status"] == "DEPLOY_FAILED"}
+    failed = {name for name, one in rest.applications(folder).items() if one["status"] == "DEPLOY_FAILED"}
     if not failed:
         return
     with waiting(f"removing what could not be started: {', '.join(sorted(failed))}") as tick:
-        rest = [one for one in raw["applications"] if one["name"] not in failed]
-        reduced = folder.path / "reduced.yaml"
-        reduced.write_text(yaml.safe_dump({**raw, "applications": rest}, sort_keys=False), encoding="utf-8")
-        _deploy(folder, reduced)
+        others = [one for one in raw["applications"] if one["name"] not in failed]
+        rest.deploy(folder, {**raw, "applications": others})
         deadline = time.monotonic() + READY_SECONDS
-        while failed & applications(folder).keys():
+        while failed & rest.applications(folder).keys():
             tick()
             if time.monotonic() > deadline:
                 raise LaunchError("Serve does not let go of them; run scripts/stop.sh and start again")
@@ -100,26 +92,11 @@ def stop(folder: RunFolder, running: Running) -> None:
     """Shut Serve down and then Ray; the other order would leave Serve's proxy behind on its ports."""
     with waiting("stopping the group") as tick:
         tick()
-        result = ray_node.run(folder, ["serve", "shutdown", "-y"])
-    if result.returncode != 0:
-        say(f"`serve shutdown` failed and Ray is stopped all the same: {_last_line(result.stderr)}")
+        try:
+            rest.shutdown(folder)
+        except LaunchError as error:
+            say(f"Ray is stopped all the same: {error}")
     ray_node.stop(folder, running)
-
-
-def applications(folder: RunFolder) -> dict[str, Any]:
-    """What Ray's dashboard says of every Serve application, replicas included; empty while it cannot be asked."""
-    token = Path(folder.variables()["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="ascii")
-    try:
-        answer = requests.get(
-            f"http://127.0.0.1:{DASHBOARD_PORT}/api/serve/applications/",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json().get("applications", {})
-    except requests.RequestException:
-        return {}
-    return found
 
 
 def _wait_ready(folder: RunFolder, group: GroupConfig, begun: float) -> None:
@@ -130,7 +107,7 @@ def _wait_ready(folder: RunFolder, group: GroupConfig, begun: float) -> None:
     time.sleep(_CONTROLLER_SECONDS)
     with waiting("waiting for the models") as tick:
         while True:
-            missing = _not_deployed(applications(folder), wanted, begun) or _not_ready(port)
+            missing = _not_deployed(rest.applications(folder), wanted, begun) or _not_ready(port)
             if not missing:
                 return
             tick(", ".join(sorted(missing)))

@@ -92,17 +92,6 @@ def port_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run(folder: RunFolder, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run one of Ray's commands in the group's environment."""
-    return subprocess.run(
-        [program(command[0]), *command[1:]],
-        env=folder.process_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def program(name: str) -> str:
     """The path of a program of this virtual environment."""
     return str(Path(sys.executable).parent / name)
