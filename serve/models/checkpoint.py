@@ -67,13 +67,15 @@ def make_checkpoint(
 def _convert(source: Path, target: Path, dtype: str) -> None:
     # Heavy, and needed by this function alone.
     import torch
-    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from serve.models.gguf_reader import GgufReader, hasten
+
+    hasten()
     kind: torch.dtype = getattr(torch, dtype)
     options: dict[str, Any] = {"gguf_file": "model.gguf", "local_files_only": True}
     try:
-        reader = GGUFReader(source / "model.gguf")
+        reader = GgufReader(source / "model.gguf")
         require_space(source, sum(int(tensor.n_elements) for tensor in reader.tensors) * kind.itemsize)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=kind, **options)

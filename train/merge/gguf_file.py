@@ -18,6 +18,7 @@ from serve.adapters.files import CONFIG, WEIGHTS, read_plain
 from serve.adapters.peft import Floats, parse_config, parse_weights
 from serve.handlers.llamacpp.lora import BaseModel, convert, parts
 from serve.handlers.llamacpp.model import Model
+from serve.models.gguf_reader import GgufReader
 from serve.settings.engines import LlamaCppEngine
 from train.merge.quantize import quantize
 
@@ -54,7 +55,7 @@ def _changes(base: Path, adapter: Path) -> dict[str, Floats]:
 
 
 def _write(base: Path, changes: dict[str, Floats], target: Path) -> None:
-    reader = gguf.GGUFReader(base)
+    reader = GgufReader(base)
     writer = gguf.GGUFWriter(target, _text(reader, gguf.Keys.General.ARCHITECTURE))
     for field in reader.fields.values():
         _copy(field, writer)
@@ -90,7 +91,7 @@ def _merged(tensor: Any, changes: dict[str, Floats]) -> Any:  # noqa: ANN401
     return weights + change
 
 
-def _text(reader: gguf.GGUFReader, key: str) -> str:
+def _text(reader: GgufReader, key: str) -> str:
     found = reader.get_field(key)
     if found is None:
         raise ValueError(f"the file does not say its {key}")

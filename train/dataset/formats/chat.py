@@ -77,9 +77,12 @@ class Chat:
         """
         from transformers import AutoTokenizer
 
+        from serve.models.gguf_reader import hasten
+
         path = Path(name)
         try:
             if path.is_file():
+                hasten()
                 tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
             else:
                 tokenizer = AutoTokenizer.from_pretrained(name)
