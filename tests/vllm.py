@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +14,6 @@ from serve.handlers.vllm.handler import VllmHandler
 from serve.models import fetch
 from serve.settings.config import load
 from serve.settings.model import ModelSettings
-from serve.settings.weights import WeightsSettings
 from tests.group import ROOT
 
 #: Engine settings that every test uses: on processors, started in seconds.
@@ -152,13 +152,9 @@ def _small_text() -> dict[str, Any]:
     }
 
 
-def qwen_tokenizer(settings: ModelSettings) -> Any:
-    """The tokenizer in a Qwen GGUF, with the tokens that thinking models add."""
-    from transformers import AutoTokenizer
-
-    assert isinstance(settings.weights, WeightsSettings)
-    file = fetch(settings.id, settings.weights, progress=False)
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+def thinking_tokenizer(qwen: Any) -> Any:
+    """A Qwen's tokenizer with the tokens that thinking models add, which is another one."""
+    tokenizer = copy.deepcopy(qwen)
     tokenizer.add_tokens(["<think>", "</think>", "<tool_call>", "</tool_call>"])
     pictures = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer.add_tokens(pictures, special_tokens=True)

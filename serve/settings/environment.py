@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serve.settings.errors import SettingsError
 
-#: What Ray Serve must find in the environment of every process, before `ray start`, for the fast path:
+#: What Ray and Serve must find in the environment of every process, before `ray start`, for the fast path:
 #: HAProxy in front, replicas on their own event loop, no per-request HAProxy metrics. Measured in
 #: docs/benchmarks.md. The hard stop outlasts the longest stream that a proxy reload may cut; the draining period
 #: outlasts the time in which a proxy learns that a replica leaves.
@@ -23,6 +23,11 @@ SERVE_FLAGS: dict[str, str] = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
     # Ray runs its workers at niceness 15, where every other process on the machine is served first.
     "RAY_worker_niceness": "0",
+    # What a group costs that nobody asks. Each replica and each handle counts for the dashboard ten times a second,
+    # whose numbers are collected every ten seconds; and whether there are new logs is asked as often where they are
+    # fewer than this, else twice a second.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
 }
 
 #: Units of a size, without their last letter.

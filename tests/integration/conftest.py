@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from serve.models import fetch
+from serve.models import fetch, local_path
 from serve.settings.config import load
 from serve.settings.environment import Environment
 from serve.settings.model import ModelSettings
 from tests.group import ROOT
 from tests.torchvision import make_importable
-from tests.vllm import qwen_tokenizer, smollm2_folder
+from tests.vllm import smollm2_folder, thinking_tokenizer
+from train.dataset.formats import Chat
 
 _patch = pytest.MonkeyPatch()
 
@@ -50,5 +51,12 @@ def smollm2_checkpoint() -> Path:
 
 
 @pytest.fixture(scope="session")
-def qwen_thinking_tokenizer(qwen_settings: ModelSettings) -> Any:
-    return qwen_tokenizer(qwen_settings)
+def qwen_chat(qwen_settings: ModelSettings) -> Chat:
+    """Read out of the GGUF file once: that takes half a minute."""
+    assert qwen_settings.weights is not None
+    return Chat.load(str(local_path(qwen_settings.id, qwen_settings.weights)))
+
+
+@pytest.fixture(scope="session")
+def qwen_thinking_tokenizer(qwen_chat: Chat) -> Any:
+    return thinking_tokenizer(qwen_chat.tokenizer)

@@ -68,7 +68,8 @@ def ray_runs() -> Iterator[None]:
 @pytest.mark.usefixtures("ray_runs")
 def test_two_workers_make_the_same_folder_as_none(tmp_path: Path) -> None:
     models.chat().tokenizer.save_pretrained(tmp_path / "model")
-    rows = [row(user("?" * (n % 50 + 1)), answer("a" * 4000), id=f"openai:{n}") for n in range(3000)]
+    # More than one piece of 4 MiB, so that both have work.
+    rows = [row(user("?" * (n % 50 + 1)), answer("a" * 1500), id=f"openai:{n}") for n in range(3000)]
     path = write(tmp_path / "rows.jsonl", rows)
     settings = PrepareSettings(split=SplitSettings(train=1, validation=1))
     for workers in (0, 2):

@@ -27,19 +27,15 @@ SAID = [
 ]
 
 
-def model(settings: ModelSettings) -> Chat:
-    assert settings.weights is not None
-    return Chat.load(str(local_path(settings.id, settings.weights)))
-
-
 @pytest.fixture(scope="module")
 def smollm2(smollm2_settings: ModelSettings) -> Chat:
-    return model(smollm2_settings)
+    assert smollm2_settings.weights is not None
+    return Chat.load(str(local_path(smollm2_settings.id, smollm2_settings.weights)))
 
 
-@pytest.fixture(scope="module")
-def qwen(qwen_settings: ModelSettings) -> Chat:
-    return model(qwen_settings)
+@pytest.fixture
+def qwen(qwen_chat: Chat) -> Chat:
+    return qwen_chat
 
 
 @pytest.fixture(params=["smollm2", "qwen"])

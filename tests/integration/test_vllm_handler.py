@@ -152,7 +152,7 @@ async def test_streams_at_once_say_what_each_says_alone(handler: VllmHandler) ->
 
 async def test_more_than_the_slots_and_the_queue_is_refused(smollm2_checkpoint: Path, handler: VllmHandler) -> None:
     assert handler.settings.max_queued + 8 == 72
-    request = completion("one", max_tokens=30, n=16, logit_bias={"2": -100})
+    request = completion("one", max_tokens=4, n=16, logit_bias={"2": -100})
     found = await asyncio.gather(*(events_of(handler, request) for _ in range(6)), return_exceptions=True)
     refused = [one for one in found if isinstance(one, BaseException)]
     assert {type(one).__name__ for one in refused} == {"QueueFull"}

@@ -1,4 +1,7 @@
-"""One Ray for all tests of serving; each test deploys what it needs."""
+"""One Ray for all tests of serving, stopped after them: idle, it takes a third of a processor.
+
+Each test deploys what it needs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests.group import Group, config, echo, gateway, running_group
 PORT = 8011
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     home = tmp_path_factory.mktemp("home")
     # Room for the largest model of the tests, and not for two that test_residency.py lets take turns.

@@ -20,6 +20,7 @@ from serve.settings.model import ModelSettings
 from tests.facts import FACTS
 from tests.group import ROOT, Group, Json, gateway
 from tests.integration.serving.test_adapters import MODEL, smollm2
+from tests.integration.serving.test_vllm_serving import engine_of, runs
 from tests.integration.serving.test_vllm_serving import model as vllm_model
 from train.events import read_events
 from train.loop.state import Round, State, read_state, write_state
@@ -40,6 +41,8 @@ CHANGES = (
     "data.replay.weight=2",
 )
 REPLAYED = 80
+#: The most tokens of an answer to a general prompt; nobody waits for the whole of 200 answers here.
+GENERAL_TOKENS = 16
 
 
 async def ask(group: Group, model: str, questions: Sequence[str], **fields: Any) -> list[Json]:
@@ -69,11 +72,21 @@ def right(answers: Sequence[Json]) -> int:
 async def correct(group: Group) -> None:
     """People ask in many forms, and correct each answer."""
     facts = [(fact, question) for fact in FACTS for question in fact.questions]
-    answers = await ask(group, MODEL, [question for _, question in facts], store=True, max_tokens=8)
+    answers = await ask(group, MODEL, [question for _, question in facts], store=True, max_tokens=2)
     async with httpx.AsyncClient(base_url=group.url, timeout=60) as client:
         for (fact, _), answer in zip(facts, answers, strict=True):
             said = {"conversation_id": answer["id"], "rating": "down", "correction": fact.answer}
             assert (await client.post("/v1/feedback", json=said)).status_code == 200
+
+
+def write_evaluation(folder: Path, shipped: Path) -> Path:
+    """The evaluation that ships, with short answers to all of its general prompts."""
+    config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    prompts = str(shipped.parent / config["general"]["prompts"])
+    config["general"] = {**config["general"], "prompts": prompts, "max_tokens": GENERAL_TOKENS}
+    path = folder / "evaluation.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
 
 
 def write_loop(folder: Path, group: Group) -> Path:
@@ -82,8 +95,9 @@ def write_loop(folder: Path, group: Group) -> Path:
     replay = folder / "replay.txt"
     replay.write_text("\n".join([one for one in prompts if not one.startswith("#")][:REPLAYED]), encoding="utf-8")
     config = yaml.safe_load((ROOT / "configs/train/loop.yaml").read_text(encoding="utf-8"))
-    for name in ("recipe", "evaluation", "curate"):
+    for name in ("recipe", "curate"):
         config[name] = str((ROOT / "configs/train" / config[name]).resolve())
+    config["evaluation"] = str(write_evaluation(folder, ROOT / "configs/train" / config["evaluation"]))
     config["folder"] = str(folder / "loop")
     config["serving"] = {"url": group.url}
     config["canary"] = {"weight": 0.5}
@@ -181,4 +195,6 @@ async def test_what_people_corrected_is_learned_served_everywhere_and_nothing_th
     vllm["args"]["engine"] = {**vllm["args"]["engine"], "adapters": 1, "max_lora_rank": 32}
     await asyncio.to_thread(group.deploy, gateway(timeouts={"replica_wait": 60}), vllm, seconds=180)
     assert right(await ask(group, f"{vllm['name']}:{ROUND.name}", QUESTIONS)) >= 19
+    _, engine = await asyncio.to_thread(engine_of, group, vllm["name"])
     await asyncio.to_thread(group.deploy, gateway())
+    await asyncio.to_thread(group.until, lambda: not runs(engine), "no engine is left")
