@@ -31,6 +31,8 @@ def deploy(folder: RunFolder, config: dict[str, Any]) -> None:
         _ask("PUT", folder, _CHANGE_SECONDS, config)
     except requests.RequestException as error:
         raise LaunchError(f"Serve did not take the config: {_reason(error)}") from error
+    except TypeError as error:  # YAML has dates, JSON has none.
+        raise LaunchError(f"the config cannot be sent to Serve: {error}") from error
 
 
 def shutdown(folder: RunFolder) -> None:
@@ -64,5 +66,7 @@ def _ask(method: str, folder: RunFolder, seconds: float, config: dict[str, Any] 
 
 def _reason(error: requests.RequestException) -> str:
     """What Ray's dashboard says, on one line; else why it said nothing."""
-    said = "" if error.response is None else " ".join(error.response.text.split())
-    return said[:_REASON_LENGTH] or str(error)
+    said = "" if error.response is None else error.response.text.strip()
+    if "Traceback" in said:
+        said = said.splitlines()[-1]
+    return " ".join(said.split())[:_REASON_LENGTH] or str(error)

@@ -72,10 +72,12 @@ def test_the_printed_line_makes_serve_and_ray_work_in_a_fresh_shell(
     count = len(yaml.safe_load((ROOT / "configs" / "local.yaml").read_text(encoding="utf-8"))["applications"])
     assert status.returncode == 0, status.stderr
     assert status.stdout.count("status: RUNNING") == count, status.stdout
+    before = {name: group.replicas(name) for name in group.details()}
     deploy = shell(source + "serve deploy configs/local.yaml", bare)
     assert deploy.returncode == 0, deploy.stderr
     job = shell(source + "ray job submit -- python -c 'print(\"a job\", 6 * 7)'", bare)
     assert job.returncode == 0 and "a job 42" in job.stdout, job.stdout + job.stderr
+    assert {name: group.replicas(name) for name in group.details()} == before, "what runs already was not touched"
 
 
 def test_the_dashboard_answers_and_its_api_wants_the_token(group: Group) -> None:

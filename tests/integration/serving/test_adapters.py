@@ -1,4 +1,4 @@
-"""Adapters on a real group: by `serve deploy`, by the registry, on every replica, new ones too, with no restart."""
+"""Adapters on a real group: by a config, by the registry, on every replica, new ones too, with no restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve deploy` of an edited config while the group runs: what changes, and what must not."""
+"""An edited config deployed while the group runs: what changes, and what must not."""
 
 from __future__ import annotations
 
