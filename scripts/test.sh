@@ -23,6 +23,9 @@ if [ "$which" != unit ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends postgresql
 fi
 
+# Every replica and worker of the tests would compile all modules anew where the environment forbids to keep them.
+unset PYTHONDONTWRITEBYTECODE
+
 run() { echo "== $*"; "$@"; }
 
 if [ "$which" = all ]; then
