@@ -42,7 +42,7 @@ CHANGES = (
 )
 REPLAYED = 80
 #: The most tokens of an answer to a general prompt; nobody waits for the whole of 200 answers here.
-GENERAL_TOKENS = 16
+GENERAL_TOKENS = 32
 
 
 async def ask(group: Group, model: str, questions: Sequence[str], **fields: Any) -> list[Json]:
