@@ -130,6 +130,7 @@ async def test_auto_chooses_a_model_and_says_why(two: Group, fields: Any, model:
 
 
 async def test_auto_with_no_model_that_can_answer_says_when_to_try_again(two: Group) -> None:
+    two.configure(timeouts={"replica_wait": 0.2})
     await two.refresh(tiny=running("tiny", replicas=0), able=running("able", replicas=0))
     answer = await post(two, model="auto")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
