@@ -54,7 +54,6 @@ def start(folder: RunFolder, config: Path, port: int | None) -> GroupConfig:
     if running is None:
         ray_node.start(folder, http_port)
     folder.write_env_file()
-    folder.config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     _forget_failed(folder, raw)
     begun = time.time()
     with waiting("deploying") as tick:

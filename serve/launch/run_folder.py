@@ -46,7 +46,6 @@ class RunFolder:
             folder.chmod(0o700)
         self.env_file = self.path / "env"
         self.ray_log = self.path / "ray.log"
-        self.config = self.path / "config.yaml"
         self.lock = self.path / "lock"
         self._state = self.path / "running.json"
         self._home = environment.home

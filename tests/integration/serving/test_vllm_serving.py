@@ -102,4 +102,6 @@ async def test_a_dead_engine_ends_what_it_began_and_is_replaced_and_waited_for(
     replica, engine = await asyncio.to_thread(engine_of, group, name)
     os.kill(replica, signal.SIGKILL)
     await asyncio.to_thread(group.until, lambda: not runs(engine), "the engine ended with its replica")
+    _, engine = await asyncio.to_thread(engine_of, group, name)
     await asyncio.to_thread(group.deploy, gateway())
+    await asyncio.to_thread(group.until, lambda: not runs(engine), "no engine is left")

@@ -77,11 +77,12 @@ class Chat:
         """
         from transformers import AutoTokenizer
 
-        from serve.models.gguf_reader import hasten
-
         path = Path(name)
         try:
             if path.is_file():
+                # With its package it takes a second to import, which folders need not wait for.
+                from serve.models.gguf_reader import hasten
+
                 hasten()
                 tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
             else:
