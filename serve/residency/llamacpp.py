@@ -1,8 +1,9 @@
 """The memory of a GGUF model in llama.cpp, from the file's header and the engine's settings.
 
-Every sequence's cache is in one pool of ``context`` x ``slots`` tokens that llama.cpp fills with zeros at the start,
-so all of it is resident from then on. Layers with a sliding window hold as much as others, because the engine keeps
-whole windows to cut sequences at any token (``swa_full``, llama.cpp's default).
+Every sequence's cache is in one pool of ``context`` x ``slots`` tokens that llama.cpp fills with zeros at the
+start, so all of it is resident from then on; what idle slots hold beside it comes with use. Layers with a sliding
+window hold as much as others, because the engine keeps whole windows to cut sequences at any token (``swa_full``,
+llama.cpp's default).
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     header, engine = read_header(file), settings.engine
     layers = header.number("block_count")
     pool = -(-engine.context * engine.slots // _POOL_STEP) * _POOL_STEP
-    cache = pool * sum(_bytes_per_token(header, layers)) + engine.slots * _state_bytes(header, layers)
+    per_token = sum(_bytes_per_token(header, layers))
+    cache = pool * per_token + engine.slots * _state_bytes(header, layers)
     here = _share_here(engine.gpu_layers, layers)
+    # The state of recurrent layers cannot be cut, so what idle slots leave there is of no use to others.
+    aside = 0 if _recurrent(header, layers) else engine.tokens_aside * per_token
     return Need(
         weights=round(weights_bytes(settings, file) * here),
-        cache=round(cache * here),
+        cache=round(cache * here) + aside,
         compute=_compute_bytes(header, engine, pool) + _sight_bytes(engine),
     )
 

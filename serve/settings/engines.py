@@ -55,6 +55,12 @@ class LlamaCppEngine(Settings):
     image_max_tokens: Annotated[int, Field(ge=8)] | None = None
     picture_limits: PictureLimits = PictureLimits()
 
+    @property
+    def tokens_aside(self) -> int:
+        """How many tokens idle slots may hold beside the cache, where they slow nobody down: half of what one slot
+        may. One that is alone is never idle while another runs."""
+        return self.context // 2 if self.cache_prompts and self.slots > 1 else 0
+
 
 class VllmEngine(Settings):
     """vLLM. What is not here goes into ``extra``.

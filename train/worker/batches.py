@@ -48,20 +48,20 @@ def _blank_pair(row: Json) -> Json:
 class Batches:
     """Rows to a batch.
 
-    Rows of one sequence are padded to the longest. Rows of several, which are packed, become one row without padding
-    in which positions begin anew with each sequence; attention is kept inside of each by that.
+    Rows are padded to the longest, or joined: to one row without padding in which positions begin anew with each
+    sequence; attention is kept inside of each by that.
 
     Attributes:
         pad: the token that fills up.
-        packed: whether rows hold several sequences.
+        joined: whether they are joined, as rows must be that hold several sequences (packing).
     """
 
     pad: int
-    packed: bool
+    joined: bool
 
     def __call__(self, rows: Sequence[Json]) -> Json:
         """The tensors of a batch."""
-        return self._joined(rows) if self.packed else self._padded(rows)
+        return self._joined(rows) if self.joined else self._padded(rows)
 
     def _padded(self, rows: Sequence[Json]) -> Json:
         import torch

@@ -11,6 +11,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from train.dataset.formats import IGNORED, Prepared
 from train.finetune.recipe import Recipe
 from train.worker import group
+from train.worker.attention import keep_apart
 from train.worker.batches import Batches, filled, load_rows
 from train.worker.judged import ValidationLoss
 from train.worker.tunable import Tunable
@@ -91,11 +92,14 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
     }
     if "validation" in rows:
         given["eval_dataset"] = filled(rows["validation"], recipe.objective, group.size() * recipe.micro_batch)
+    joined = recipe.objective == "sft" and (keep_apart(tunable.model) or recipe.packing)
     settings = _settings(recipe, scratch)
+    # Of a row without padding all is counted: the token that else pads is one that chats end with.
+    settings["include_num_input_tokens_seen"] = "all" if joined else "non_padding"
     if recipe.objective == "dpo":
         trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
     else:
-        batches = Batches(tunable.tokenizer.pad_token_id, recipe.packing)
+        batches = Batches(tunable.tokenizer.pad_token_id, joined)
         if tunable.engine == "unsloth":
             args = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
             trainer = UnslothTrainer(args=args, data_collator=batches, **given)
@@ -138,7 +142,6 @@ def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
         "dataloader_pin_memory": on_gpu,
         "remove_unused_columns": False,
         "prediction_loss_only": True,
-        "include_num_input_tokens_seen": "non_padding",
         "logging_strategy": "no",
         "eval_strategy": "no",
         "save_strategy": "no",

@@ -99,7 +99,8 @@ class Context:
     """The cache and the graph of one model, for ``settings.slots`` sequences of ``settings.context`` tokens.
 
     The cache is one pool that all sequences share (``kv_unified``), so a prefix that two of them have in common is
-    held once; flash attention skips the cells of other sequences, which makes the pool as quick as separate caches.
+    held once, and any of them can be decoded together. Separate caches are quicker with long sequences, whose cells
+    the others need not pass over, but llama.cpp decodes together only those that are neighbours there.
 
     Attributes:
         batch: what the next ``decode`` works on.
@@ -214,6 +215,16 @@ class Context:
         """Let ``target``, which is empty, begin with the first ``length`` tokens of ``source``."""
         C.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
+    def save(self, sequence: int) -> NDArray[np.uint8]:
+        """What the cache holds of a sequence, for ``restore``."""
+        state = np.empty(C.llama_state_seq_get_size(self.pointer, sequence), np.uint8)
+        C.llama_state_seq_get_data(self.pointer, _bytes_of(state), state.size, sequence)
+        return state
+
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        """Let a sequence hold what one held when it was saved; False, and nothing of it, where there is no room."""
+        return bool(C.llama_state_seq_set_data(self.pointer, _bytes_of(state), state.size, sequence))
+
     def clear(self) -> None:
         """Forget every sequence."""
         C.llama_memory_clear(self._memory, False)
@@ -237,6 +248,10 @@ class Context:
             sizes.append(C.llama_state_seq_get_size(self.pointer, 0))
         self.clear()
         return int(sizes[1] - sizes[0])
+
+
+def _bytes_of(state: NDArray[np.uint8]) -> Pointer:
+    return ctypes.cast(state.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
 
 
 def _point(batch: Pointer, fields: dict[str, NDArray[np.generic]]) -> None:

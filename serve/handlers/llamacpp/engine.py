@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 
 from serve.errors import AdapterNotFound, GroupQwenError, InternalError, InvalidRequest, QueueFull, Unavailable
 from serve.handlers.base import Load
@@ -20,6 +19,7 @@ from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.outbox import Outbox
+from serve.handlers.llamacpp.pool import Pool
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import Busy, Slot, fill, place, prompt_limit, should_wait
@@ -67,6 +67,7 @@ class Engine:
         self._max_queued = max_queued
         self._loop = loop
         self._slots = [Slot(number) for number in range(settings.slots)]
+        self._pool = Pool(context, self._slots, settings.tokens_aside)
         self._work = threading.Condition()  # guards the queue, admission and closing
         self._queue: deque[Sequence] = deque()
         self._closing = False
@@ -133,7 +134,7 @@ class Engine:
             queued_tokens=sum(sequence.remaining for sequence in [*running, *queued] if not sequence.generates),
             tokens_per_second=self._rate.per_second(time.monotonic()),
             prompt_tokens_per_second=self._prompt_speed.per_second,
-            memory_bytes=self._model.size + self._context.memory_bytes,
+            memory_bytes=self._model.size + self._context.memory_bytes + self._pool.bytes_aside,
             # A prefix that sequences share counts for each of them.
             cache_use=min(1.0, held / (self._settings.context * len(self._slots))),
         )
@@ -181,6 +182,7 @@ class Engine:
         turn = self._turns.next([slot.adapter for slot in self._slots if slot.sequence], time.monotonic())
         busy = [(slot, slot.sequence) for slot in self._slots if slot.sequence and slot.adapter == turn]
         if busy:
+            self._pool.put_aside()
             self._context.use(busy[0][1].adapter)
             self._read(busy)
             self._look(busy)
@@ -249,7 +251,7 @@ class Engine:
             self._retired = [adapter for adapter in self._retired if adapter in wanted]
         for adapter in unused:
             self._context.use(None)  # What is freed must not be set.
-            self._forget(slot for slot in self._slots if slot.adapter == adapter.number)
+            self._pool.forget(slot for slot in self._slots if slot.adapter == adapter.number)
             self._turns.forget(adapter.number)
             adapter.free()
 
@@ -274,19 +276,11 @@ class Engine:
             across_requests=self._settings.cache_prompts,
         )
         assert found is not None
-        target, length = found.target, found.length
-        if found.source is target:
-            if not self._context.cut(target.number, sequence.position(length)):
-                length = 0
-                self._context.cut(target.number, 0)
-        else:
-            self._context.cut(target.number, 0)
-            self._context.share(found.source.number, target.number, sequence.position(length))
-        target.sequence, target.cached, target.used = sequence, target.cached[:0], self._step_number
-        target.adapter = sequence.adapter_number
-        sequence.done = length
+        sequence.done = self._pool.begin(sequence, found)
+        target = found.target
+        target.sequence, target.used, target.adapter = sequence, self._step_number, sequence.adapter_number
         if not sequence.generated:
-            sequence.cached = length
+            sequence.cached = sequence.done
 
     def _advance(self, sequence: Sequence, row: int) -> None:
         """Sample the next token of ``sequence``, and end it if that was its last."""
@@ -329,14 +323,12 @@ class Engine:
         slot.sequence, slot.used = None, self._step_number
         self._holds = False
         if not (self._settings.cache_prompts and self._model.shares_prefixes):
-            self._forget([slot])
+            self._pool.forget([slot])
 
     def _make_room(self) -> None:
         """The cache had no room, and nothing was decoded: drop what idle slots hold; when there is nothing left to
         drop, the youngest sequence waits until another ends."""
-        idle = [slot for slot in self._slots if slot.sequence is None and slot.cached]
-        if idle:
-            self._forget(idle)
+        if self._pool.forget_idle():
             return
         busy = [slot for slot in self._slots if slot.sequence]
         youngest = max(busy, key=lambda slot: slot.used)
@@ -347,7 +339,7 @@ class Engine:
             return
         logger.warning("the cache is full; a sequence waits", extra={"model": self._name})
         self._vacate(youngest)
-        self._forget([youngest])
+        self._pool.forget([youngest])
         self._holds = True
         sequence.done = 0
         with self._work:
@@ -362,14 +354,7 @@ class Engine:
         for stream in {sequence.stream for sequence in self._running()}:
             self._fail(stream, InternalError("The model failed while it worked on this request."))
         self._sweep()
-        self._context.clear()
-        for slot in self._slots:
-            slot.cached = slot.cached[:0]
-
-    def _forget(self, slots: Iterable[Slot]) -> None:
-        for slot in slots:
-            self._context.cut(slot.number, 0)
-            slot.cached = slot.cached[:0]
+        self._pool.clear()
 
     def _fail(self, stream: Stream, error: GroupQwenError) -> None:
         """End a request with an error; its slots are free at the next step."""

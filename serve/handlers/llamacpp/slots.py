@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serve.handlers.llamacpp.context import Batch
 from serve.handlers.llamacpp.sequence import Sequence
@@ -28,9 +29,10 @@ class Slot:
     Attributes:
         number: llama.cpp's id of it, and its place among the slots.
         sequence: what runs in it, if anything.
-        cached: tokens in the cache that a finished sequence left; empty while one runs.
+        cached: tokens that a finished sequence left, in the cache or beside it; none while one runs.
         used: the step at which it was last used.
         adapter: number of the adapter with which its cache was computed; no other may use it.
+        aside: what the cache held of ``cached``, where it was taken out.
     """
 
     number: int
@@ -38,12 +40,15 @@ class Slot:
     cached: array[int] = field(default_factory=lambda: array("i"))
     used: int = 0
     adapter: int = 0
+    aside: NDArray[np.uint8] | None = None
 
     @property
     def held(self) -> int:
         """How many tokens it has in the cache."""
         sequence = self.sequence  # The engine's thread may take it away meanwhile.
-        return len(self.cached) if sequence is None else sequence.done
+        if sequence is None:
+            return 0 if self.aside is not None else len(self.cached)
+        return sequence.done
 
     def shared_with(self, tokens: array[int]) -> int:
         """How many of ``tokens``, from the first, are in this slot's cache."""

@@ -76,7 +76,7 @@ def test_rows_are_filled_up_with_some_of_which_nothing_is_learned(count: int, mu
     assert len(found) % multiple == 0 and 0 <= len(found) - count < multiple
     assert found.features == rows.features
     assert list(found.select(range(count))) == list(rows)
-    for batches in (Batches(0, packed=False), Batches(0, packed=True)):
+    for batches in (Batches(0, joined=False), Batches(0, joined=True)):
         labels = batches(list(found))["labels"]
         assert int((labels[:, 1:] != IGNORED).sum()) == 2 * count
 
