@@ -29,8 +29,9 @@ STREAMS = (1, 4, 8, 16)
 CPP, PYTHON = "llama.cpp's server", "llama-cpp-python's server"
 #: Where llama-cpp-python's server, which answers one request after another, is measured too.
 PYTHON_STREAMS = 8
-#: A load that a long prompt disturbs, to see how long its streams pause.
-DISTURBED = Point(4, long_prompt=4000)
+#: A load that a long prompt disturbs, to see how long its streams pause. It takes minutes and has no bar, so it is
+#: measured in so many rounds at most.
+DISTURBED, DISTURBED_ROUNDS = Point(4, long_prompt=4000), 3
 SLOTS = 16
 CONTEXT = 4608
 MODEL = "smollm2-135m"
@@ -57,10 +58,12 @@ def run(options: argparse.Namespace) -> None:
     file = models.fetch(settings.id, settings.weights, progress=True)
     model = f"{file.name}, {SLOTS} slots of {CONTEXT} tokens"
     facts = {**machine.facts(), "model": model, "measured": rounds.how(options)}
-    points = [*map(Point, options.streams), DISTURBED]
     with temporary_folder() as folder, ExitStack() as servers:
         loads = _start(servers, folder, options, args, file)
-        results = rounds.measure(loads, points, options.rounds, _takes_part)
+        results = {
+            **rounds.measure(loads, [*map(Point, options.streams)], options.rounds, _takes_part),
+            **rounds.measure(loads, [DISTURBED], min(options.rounds, DISTURBED_ROUNDS), _takes_part),
+        }
     rounds.publish(rounds.markdown("llama.cpp", facts, bar_rows(results), results), options.out)
 
 

@@ -29,6 +29,7 @@ from benchmarks.rounds import publish
 from benchmarks.spread import Spread
 from serve.launch import rest
 from serve.launch.run_folder import RunFolder
+from serve.models import fetch
 from serve.residency.group import group_memory
 from serve.settings.config import check
 from serve.settings.environment import Environment
@@ -135,8 +136,13 @@ def _asleep(home: Path, options: argparse.Namespace) -> list[Woken]:
 
 def _resting(home: Path, options: argparse.Namespace) -> list[Woken]:
     raw = config(options.port, makes_room, SMALL, STRONG)
+    checked = check(raw)
+    for one in checked.models:
+        assert one.weights is not None
+        # What its cache takes is known by its file.
+        fetch(one.id, one.weights, progress=True)
     # Exactly what the group needs at least: one of the two models at a time.
-    limit = group_memory(check(raw), 0).least
+    limit = group_memory(checked, 0).least
     before = os.environ.get("GROUPQWEN_MEMORY_LIMIT")
     os.environ["GROUPQWEN_MEMORY_LIMIT"] = str(limit)
     found = []

@@ -41,8 +41,9 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     per_token = sum(_bytes_per_token(header, layers))
     cache = pool * per_token + engine.slots * _state_bytes(header, layers)
     here = _share_here(engine.gpu_layers, layers)
-    # The state of recurrent layers cannot be cut, so what idle slots leave there is of no use to others.
-    aside = 0 if _recurrent(header, layers) else engine.tokens_aside * per_token
+    # States of recurrent layers are never kept, and saved windows cannot be cut at any token.
+    stays = _recurrent(header, layers) or header.number("attention.sliding_window")
+    aside = 0 if stays else engine.tokens_aside * per_token
     return Need(
         weights=round(weights_bytes(settings, file) * here),
         cache=round(cache * here) + aside,

@@ -11,7 +11,7 @@ from typing import Any
 #: The name by which transformers finds it.
 APART = "groupqwen_apart"
 
-#: Where it is checked that positions reach the attention: what adapters are converted for, too.
+#: Where it is checked that positions reach the attention, by which sequences are told apart.
 _FAMILIES = frozenset({"llama", "qwen2", "qwen3"})
 
 
@@ -32,8 +32,9 @@ def keep_apart(model: Any) -> bool:
     if torch.cuda.is_available() or base.config.model_type not in _FAMILIES or kinds != {"full_attention"}:
         return False
     AttentionInterface.register(APART, _attend)
+    # Where a model's attention cannot be set, this only warns.
     base.set_attn_implementation(APART)
-    return True
+    return bool(base.config._attn_implementation == APART)
 
 
 def _attend(

@@ -92,10 +92,10 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
     }
     if "validation" in rows:
         given["eval_dataset"] = filled(rows["validation"], recipe.objective, group.size() * recipe.micro_batch)
-    joined = recipe.objective == "sft" and (keep_apart(tunable.model) or recipe.packing)
-    settings = _settings(recipe, scratch)
-    # Of a row without padding all is counted: the token that else pads is one that chats end with.
-    settings["include_num_input_tokens_seen"] = "all" if joined else "non_padding"
+    # This sets the model's attention.
+    apart = recipe.objective == "sft" and keep_apart(tunable.model)
+    joined = apart or recipe.packing
+    settings = _settings(recipe, scratch, joined=joined)
     if recipe.objective == "dpo":
         trainer = PairTrainer(args=DPOConfig(**settings, beta=recipe.beta, max_length=recipe.max_length), **given)
     else:
@@ -111,7 +111,7 @@ def make_trainer(recipe: Recipe, tunable: Tunable, data: Prepared, scratch: Path
     return trainer
 
 
-def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
+def _settings(recipe: Recipe, scratch: Path, *, joined: bool) -> dict[str, Any]:
     """What both kinds of trainers are told. Logs, evaluations and checkpoints are the callback's to ask for."""
     import torch
 
@@ -142,6 +142,8 @@ def _settings(recipe: Recipe, scratch: Path) -> dict[str, Any]:
         "dataloader_pin_memory": on_gpu,
         "remove_unused_columns": False,
         "prediction_loss_only": True,
+        # Without a mask, the token that else pads is not counted, and chats end with it.
+        "include_num_input_tokens_seen": "all" if joined else "non_padding",
         "logging_strategy": "no",
         "eval_strategy": "no",
         "save_strategy": "no",

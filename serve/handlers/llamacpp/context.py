@@ -104,7 +104,7 @@ class Context:
 
     Attributes:
         batch: what the next ``decode`` works on.
-        memory_bytes: bytes of the cache.
+        memory_bytes: bytes of the cache. token_bytes: of one token in it.
     """
 
     def __init__(self, model: Model, settings: LlamaCppEngine) -> None:
@@ -138,7 +138,8 @@ class Context:
         self._list = C.llama_token_data_array()
         self._adapter: Adapter | None = None
         self._lays_out = False
-        self.memory_bytes = self._bytes_per_token() * C.llama_n_ctx(self.pointer)
+        self.token_bytes = self._bytes_per_token()
+        self.memory_bytes = self.token_bytes * C.llama_n_ctx(self.pointer)
 
     def use(self, adapter: Adapter | None) -> None:
         """Decode with ``adapter`` from now on, or with the model alone. A change makes the next decode lay out the
@@ -215,15 +216,19 @@ class Context:
         """Let ``target``, which is empty, begin with the first ``length`` tokens of ``source``."""
         C.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
-    def save(self, sequence: int) -> NDArray[np.uint8]:
-        """What the cache holds of a sequence, for ``restore``."""
+    def save(self, sequence: int) -> NDArray[np.uint8] | None:
+        """What the cache holds of a sequence, for ``restore``; none where llama.cpp cannot give it. Of layers with a
+        window only the last one is saved."""
         state = np.empty(C.llama_state_seq_get_size(self.pointer, sequence), np.uint8)
-        C.llama_state_seq_get_data(self.pointer, _bytes_of(state), state.size, sequence)
-        return state
+        written = C.llama_state_seq_get_data(self.pointer, _bytes_of(state), state.size, sequence)
+        return state if written == state.size else None
 
     def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
         """Let a sequence hold what one held when it was saved; False, and nothing of it, where there is no room."""
-        return bool(C.llama_state_seq_set_data(self.pointer, _bytes_of(state), state.size, sequence))
+        read = C.llama_state_seq_set_data(self.pointer, _bytes_of(state), state.size, sequence)
+        if not read:
+            self.cut(sequence, 0)  # A cache of two parts may have got one of them.
+        return bool(read)
 
     def clear(self) -> None:
         """Forget every sequence."""

@@ -67,7 +67,8 @@ class Engine:
         self._max_queued = max_queued
         self._loop = loop
         self._slots = [Slot(number) for number in range(settings.slots)]
-        self._pool = Pool(context, self._slots, settings.tokens_aside)
+        # Windowed layers cannot be cut at any token after they were saved.
+        self._pool = Pool(context, self._slots, 0 if model.windowed else settings.tokens_aside)
         self._work = threading.Condition()  # guards the queue, admission and closing
         self._queue: deque[Sequence] = deque()
         self._closing = False
@@ -318,9 +319,8 @@ class Engine:
 
     def _vacate(self, slot: Slot) -> None:
         """Make a slot idle; what it has in the cache stays for prompts that begin alike."""
-        assert slot.sequence is not None
-        slot.cached = slot.sequence.tokens[: slot.sequence.done]
-        slot.sequence, slot.used = None, self._step_number
+        self._pool.vacate(slot)
+        slot.used = self._step_number
         self._holds = False
         if not (self._settings.cache_prompts and self._model.shares_prefixes):
             self._pool.forget([slot])

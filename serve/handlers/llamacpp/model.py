@@ -28,6 +28,7 @@ class Model:
         adapters: held while llama.cpp's list of this model's adapters is changed or read.
         shares_prefixes: whether the cache of a sequence can be cut and shared at any token. The state of recurrent
             and hybrid models cannot.
+        windowed: whether some layers look back over a window only.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -54,6 +55,7 @@ class Model:
         self.size: int = C.llama_model_size(self.pointer)
         self.trained_context: int = C.llama_model_n_ctx_train(self.pointer)
         self.shares_prefixes = not (C.llama_model_is_recurrent(self.pointer) or C.llama_model_is_hybrid(self.pointer))
+        self.windowed: bool = C.llama_model_n_swa(self.pointer) > 0
         self.adapters = threading.Lock()
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}

@@ -16,9 +16,12 @@ from serve.handlers.llamacpp.context import Context
 from serve.handlers.llamacpp.sequence import Sequence
 from serve.handlers.llamacpp.slots import Placement, Slot
 
+#: A slot with more than this stays in the cache: copying it would hold the others up for more than 50 ms.
+MOST_BYTES = 64 * 1024 * 1024
+
 
 class Pool:
-    """The cache of ``slots``. For the engine's thread.
+    """The cache of ``slots``. For the engine's thread; only ``bytes_aside`` may be read from others.
 
     Args:
         aside: the most tokens that are held beside the cache; what goes beyond stays in it.
@@ -28,6 +31,8 @@ class Pool:
         self._context = context
         self._slots = slots
         self._aside = aside
+        self._most = MOST_BYTES // max(1, context.token_bytes)
+        self._settled = True
 
     @property
     def bytes_aside(self) -> int:
@@ -37,32 +42,51 @@ class Pool:
     def begin(self, sequence: Sequence, found: Placement) -> int:
         """Make the slot ready in which ``sequence`` is to run; gives how many of its tokens are there."""
         source, target, length = found.source, found.target, found.length
-        state = source.aside
-        if state is not None and length and not self._context.restore(source.number, state):
-            self.forget([source])
+        if source is not target:
+            self._context.cut(target.number, 0)
+        if length and source.aside is not None and not self._context.restore(source.number, source.aside):
             length = 0
         if source is target:
-            if length and not self._context.cut(target.number, sequence.position(length)):
+            if not (length and self._context.cut(target.number, sequence.position(length))):
                 length = 0
+                self._context.cut(target.number, 0)
         elif length:
-            self._context.cut(target.number, 0)
             self._context.share(source.number, target.number, sequence.position(length))
-            if state is not None:
+            if source.aside is not None:
                 self._context.cut(source.number, 0)
-        if not length:
-            self._context.cut(target.number, 0)
         target.cached, target.aside = array("i"), None
+        self._settled = False
         return length
 
+    def vacate(self, slot: Slot) -> None:
+        """Make a slot idle; what it holds stays for prompts that begin alike."""
+        assert slot.sequence is not None
+        slot.cached = slot.sequence.tokens[: slot.sequence.done]
+        slot.sequence = None
+        self._settled = False
+
     def put_aside(self) -> None:
-        """Empty the slots that are idle, those last that were used last, as far as there is room beside the cache."""
-        idle = [slot for slot in self._slots if slot.sequence is None and slot.cached]
-        held = sum(len(slot.cached) for slot in idle if slot.aside is not None)
-        for slot in sorted(idle, key=lambda slot: slot.used):
-            if slot.aside is None and held + len(slot.cached) <= self._aside:
-                slot.aside = self._context.save(slot.number)
-                self._context.cut(slot.number, 0)
-                held += len(slot.cached)
+        """Take what one idle slot holds out of the cache: one a step, since others wait meanwhile, and the one first
+        that was idle longest."""
+        if self._settled:
+            return
+        idle = sorted((slot for slot in self._slots if self._may_move(slot)), key=lambda slot: slot.used)
+        state = self._context.save(idle[0].number) if idle else None
+        if state is None:
+            self._settled = True  # until a sequence begins or ends
+            return
+        self._context.cut(idle[0].number, 0)
+        idle[0].aside = state
+
+    def _may_move(self, slot: Slot) -> bool:
+        """Whether a slot is idle, has something in the cache that would be free without it, and fits beside it."""
+        if slot.sequence is not None or slot.aside is not None or not slot.cached:
+            return False
+        held = sum(len(other.cached) for other in self._slots if other.aside is not None)
+        if len(slot.cached) > min(self._aside - held, self._most):
+            return False
+        running = (other for other in self._slots if other.sequence is not None and other.adapter == slot.adapter)
+        return not any(2 * other.shared_with(slot.cached) > len(slot.cached) for other in running)
 
     def forget(self, slots: Iterable[Slot]) -> None:
         """Empty slots, and keep nothing of what they held."""

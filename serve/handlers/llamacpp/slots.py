@@ -51,7 +51,7 @@ class Slot:
         return sequence.done
 
     def shared_with(self, tokens: array[int]) -> int:
-        """How many of ``tokens``, from the first, are in this slot's cache."""
+        """How many of ``tokens``, from the first, this slot holds."""
         if self.sequence is None:
             return common_prefix(self.cached, tokens)
         return min(common_prefix(self.sequence.tokens, tokens), self.sequence.done)
@@ -59,7 +59,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a sequence goes: into ``target``, beginning with ``length`` tokens of ``source``'s cache."""
+    """Where a sequence goes: into ``target``, beginning with ``length`` tokens of what ``source`` holds."""
 
     target: Slot
     source: Slot
@@ -79,8 +79,9 @@ def common_prefix(one: array[int], other: array[int]) -> int:
 def place(sequence: Sequence, slots: Items[Slot], *, shares: bool, across_requests: bool) -> Placement | None:
     """The idle slot for ``sequence``, or none.
 
-    The longest prefix wins, in an idle slot or a busy one. An idle slot is taken over when most of what it holds is
-    of use; otherwise the prefix is shared into the slot that was idle longest, and what it leaves stays for others.
+    The longest prefix wins, in an idle slot or a busy one, and of equal ones one that is in the cache. An idle slot
+    is taken over when most of what it holds is of use; otherwise the prefix is shared into the slot that was idle
+    longest, and what it leaves stays for others.
 
     Args:
         shares: whether the model's cache can be shared at all.
@@ -95,8 +96,11 @@ def place(sequence: Sequence, slots: Items[Slot], *, shares: bool, across_reques
         for slot in slots
         if shares and slot.adapter == sequence.adapter_number and (across_requests or _is_sibling(slot, sequence))
     ]
-    found = [(slot.shared_with(sequence.tokens), slot.sequence is None, slot.number) for slot in sources]
-    shared, _, number = max(found, default=(0, True, oldest.number))
+    found = [
+        (slot.shared_with(sequence.tokens), slot.aside is None, slot.sequence is None, slot.number)
+        for slot in sources
+    ]
+    shared, *_, number = max(found, default=(0, True, True, oldest.number))
     # The last token has to be decoded, whatever is cached: its logits are wanted.
     length = sequence.whole(min(shared, len(sequence.tokens) - 1))
     if length == 0:

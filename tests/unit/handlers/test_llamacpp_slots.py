@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +93,12 @@ def test_a_busy_slot_lends_what_is_in_its_cache() -> None:
 def test_of_equal_beginnings_the_idle_one_is_taken() -> None:
     busy = slot(1, sequence=sequence(1, 2, 5, done=3))
     assert placed(sequence(1, 2, 9), slot(0, 1, 2), busy, slot(2)) == (0, 0, 2)
+
+
+def test_of_equal_beginnings_one_in_the_cache_is_taken() -> None:
+    busy, away = slot(1, sequence=sequence(1, 2, 5, done=3)), slot(0, 1, 2)
+    away.aside = np.zeros(2, np.uint8)
+    assert placed(sequence(1, 2, 9), away, busy, slot(2)) == (2, 1, 2)
 
 
 def test_nothing_of_other_requests_is_used_when_that_is_off() -> None:

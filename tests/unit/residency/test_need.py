@@ -33,6 +33,10 @@ def test_the_cache_is_one_pool_of_all_sequences_and_what_idle_ones_hold_beside_i
     assert gguf(tmp_path, llama(), context=2048, slots=1).cache == 2048 * 4 * 2 * 32 * 2
 
 
+def test_models_with_windows_hold_nothing_beside_the_cache(tmp_path: Path) -> None:
+    assert gguf(tmp_path, llama(attention__sliding_window=128)).cache == 2048 * 4 * 2 * 32 * 2
+
+
 def test_the_pool_is_rounded_up_as_llama_cpp_does(tmp_path: Path) -> None:
     assert gguf(tmp_path, llama(), context=100, slots=1).cache == 256 * 4 * 2 * 32 * 2
 
