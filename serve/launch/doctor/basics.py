@@ -64,11 +64,6 @@ def missing_packages(project: Path) -> list[str]:
     return [name for name in map(_name_here, _needed(project)) if name is not None and not _installed(name)]
 
 
-def requirement(name: str) -> str:
-    """What the project asks pip for, such as ``llama-cpp-python==0.3.36``."""
-    return next(line for line in _needed(PROJECT) if _name_here(line) == name)
-
-
 def _needed(project: Path) -> list[str]:
     needed: list[str] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     return needed

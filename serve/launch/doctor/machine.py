@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 from serve.devices.node import Node
-from serve.launch.doctor.basics import requirement
 from serve.launch.doctor.check import Check
 from serve.models.wanted import declared_bytes
 from serve.settings.config import Application, GroupConfig
@@ -84,7 +83,7 @@ def memory(node: Node, group: GroupConfig | None) -> Check:
 
 
 def llama(node: Node) -> Check:
-    """Whether llama.cpp can be loaded, and what it was built with."""
+    """Whether llama.cpp can be loaded and computes, and what it was built with."""
     if node.llama is None:
         return Check("llama.cpp", "fix", node.llama_fault or "", f"build it here: {_rebuild('')}")
     offload = "with" if node.llama.gpu_offload else "without"
@@ -130,8 +129,7 @@ def _on_gpu(model: ModelSettings) -> bool:
 
 def _rebuild(options: str) -> str:
     prefix = f'CMAKE_ARGS="{options}" ' if options else ""
-    pip = ".venv/bin/python -m pip install --force-reinstall --no-deps --no-cache-dir"
-    return f"{prefix}{pip} {requirement('llama-cpp-python')}"
+    return f"{prefix}scripts/setup.sh --llama"
 
 
 def open_files(soft: int, hard: int) -> Check:

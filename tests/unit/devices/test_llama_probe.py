@@ -1,0 +1,71 @@
+"""The tiny model that shows whether the installed llama.cpp computes here, and what its build needs."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from serve.devices import llama_probe
+from serve.devices.llama import LlamaUnusable, llama_build
+
+HEADER = Path(__file__).resolve().parents[3] / "scripts" / "amx_tiles.h"
+
+#: 12345 is nowhere in the compiler's output when it believes that nobody reads it.
+SHAPES = """
+#include <immintrin.h>
+#include <stdint.h>
+struct shapes { uint8_t palette, row, none[14]; uint16_t columns[16]; uint8_t rows[16]; };
+void set() {
+    alignas(64) shapes wanted = {};
+    wanted.palette = 1;
+    wanted.columns[7] = 12345;
+    _tile_loadconfig(&wanted);
+}
+"""
+
+
+def test_the_tiny_model_answers_with_numbers(tmp_path: Path) -> None:
+    llama_probe.write_model(tmp_path / "tiny.gguf")
+    assert llama_probe.run(tmp_path / "tiny.gguf", (8, 1))
+
+
+def test_a_model_whose_numbers_are_none_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    llama_probe.write_model(path)
+    reader = gguf.GGUFReader(path, "r+")
+    norm = next(tensor for tensor in reader.tensors if tensor.name == "output_norm.weight")
+    norm.data[:] = np.nan
+    reader.data.flush()
+    assert not llama_probe.run(path, (1,))
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    with pytest.raises(RuntimeError, match="cannot load"):
+        llama_probe.run(tmp_path / "tiny.gguf", (1,))
+
+
+def test_a_build_that_ends_the_process_when_it_computes_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gguf.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(LlamaUnusable, match="ends the process with signal 11"):
+        llama_build()
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or shutil.which("g++") is None, reason="AMX is x86's, and the fault was GCC's"
+)
+def test_the_shapes_of_amx_tiles_are_written_before_they_are_set(tmp_path: Path) -> None:
+    (tmp_path / "set.cpp").write_text(SHAPES)
+    command = ["g++", "-O1", "-mamx-tile", "-include", str(HEADER), "-S", "-o", "-", "set.cpp"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "ldtilecfg" in found
+    assert "12345" in found
