@@ -42,21 +42,36 @@ fi
 if [ -n "$empty" ]; then
     exit 0
 fi
+pip_install() {
+    .venv/bin/python -m pip install --disable-pip-version-check "$@" |
+        grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
+        [ "${PIPESTATUS[0]}" = 0 ]
+}
 # llama.cpp's build would otherwise start a compiler for every core at once, whatever memory there is.
 export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}"
-export CXXFLAGS="-include '$PWD/scripts/amx_tiles.h' ${CXXFLAGS:-}"
-rebuild_llama() {
-    echo "building llama.cpp, which takes 4 to 8 minutes on two cores"
-    .venv/bin/python -m pip cache remove llama_cpp_python >/dev/null 2>&1 || true  # pip may be told to keep nothing
-    .venv/bin/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps \
+install_llama() {
+    CXXFLAGS="-include '$PWD/scripts/amx_tiles.h' ${CXXFLAGS:-}" pip_install "$@" \
         "$(grep -oE 'llama-cpp-python==[0-9.]+' pyproject.toml)"
-    if ! .venv/bin/python -m serve.devices.llama_probe >/dev/null; then
-        echo "error: llama.cpp was built for this machine and does not run on it" >&2
-        exit 1
-    fi
+}
+rebuild_llama() {
+    echo "building llama.cpp anew, which takes 4 to 8 minutes on two cores"
+    .venv/bin/python -m pip cache remove llama_cpp_python >/dev/null 2>&1 || true  # pip may be told to keep nothing
+    install_llama --force-reinstall --no-deps --no-binary llama-cpp-python
+}
+# Whether a signal ends the process that uses llama.cpp. Other faults are no reason to build it anew: a GPU's driver may
+# be missing, or memory.
+llama_crashes() {
+    local code=0
+    { .venv/bin/python -m serve.devices.llama_probe; } >/dev/null 2>&1 || code=$?
+    [ "$code" -ge 128 ]
 }
 if [ -n "$rebuild" ]; then
+    if ! .venv/bin/python -c 'import gguf, numpy' 2>/dev/null; then
+        echo "error: nothing is installed yet; scripts/setup.sh builds llama.cpp too" >&2
+        exit 1
+    fi
     rebuild_llama
+    .venv/bin/python -m serve.devices.llama_probe
     exit
 fi
 fingerprint="$(cat pyproject.toml constraints-test.txt scripts/amx_tiles.h | cksum) $(.venv/bin/python --version)"
@@ -74,9 +89,9 @@ if [ "$extra" = test ] && .venv/bin/python -c 'import sys; sys.exit(sys.platform
     pins="-c constraints-test.txt"
 fi
 # shellcheck disable=SC2086  # words on purpose
-.venv/bin/python -m pip install --disable-pip-version-check $pins $package |
-    grep --line-buffered -E '^ *(Collecting|Downloading|Building wheel|Installing collected|Successfully|ERROR)' ||
-    [ "${PIPESTATUS[0]}" = 0 ]
+install_llama $pins
+# shellcheck disable=SC2086
+pip_install $pins $package
 # Unsloth without its own list of needs: it asks for a certifi that the index may not have, and for libraries of GPUs
 # everywhere. What it needs is in pyproject.toml.
 case "$extra" in
@@ -92,9 +107,12 @@ for package in torchvision torchaudio torchcodec; do
         echo "took $package away, which does not fit the installed torch"
     fi
 done
-# pip keeps the wheels that it built; one that was built elsewhere, or without the line above, may not run here.
-if ! { .venv/bin/python -m serve.devices.llama_probe; } >/dev/null 2>&1; then
-    echo "the llama.cpp that pip kept from an earlier build does not run here"
+# pip keeps the wheels that it built, and one that was built for another processor ends the process that uses it.
+if llama_crashes; then
+    echo "the installed llama.cpp does not run on this machine"
     rebuild_llama
+    if llama_crashes; then
+        echo "warning: llama.cpp was built for this machine and does not run on it; see docs/troubleshooting.md" >&2
+    fi
 fi
 echo "$fingerprint" > "$stamp"

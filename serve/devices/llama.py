@@ -58,8 +58,7 @@ def why_not_loaded(name: str, result: subprocess.CompletedProcess[str]) -> str:
     """One line on why the process that was to load ``name`` did not end well."""
     if result.returncode < 0:
         # An instruction that this processor does not know ends the process with SIGILL.
-        return (
-            f"{name} ends the process with signal {-result.returncode}; it was built for another processor or system"
-        )
+        ends = f"{name} ends the process with signal {-result.returncode}"
+        return f"{ends}; it was built for another processor or system, or by a faulty compiler"
     lines = [line for line in result.stderr.splitlines() if line.strip()]
-    return f"{name} cannot be loaded: {lines[-1] if lines else f'exit code {result.returncode}'}"
+    return f"{name} cannot be used: {lines[-1] if lines else f'exit code {result.returncode}'}"

@@ -1,11 +1,12 @@
 """The header of a GGUF file: what its model is like, without the weights.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Long lists, such as the vocabulary, are counted and
-not kept.
+not kept; tensors are weighed and not read.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import struct
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ class GgufHeader:
     Attributes:
         values: key -> a number, a string, or a list of numbers.
         lengths: key -> how many items a list has, kept or not.
+        tensors: name -> how many bytes it has in this file.
     """
 
     values: dict[str, Any]
     lengths: dict[str, int]
+    tensors: dict[str, int]
 
     @property
     def architecture(self) -> str:
@@ -91,7 +94,7 @@ class _Reader:
         version = self._number("I")
         if version not in (2, 3):
             raise KeyError("version")
-        self._number("Q")  # the number of tensors, which follow the metadata
+        tensors = self._number("Q")
         values: dict[str, Any] = {}
         lengths: dict[str, int] = {}
         for _ in range(self._number("Q")):
@@ -103,7 +106,22 @@ class _Reader:
                     values[key] = kept
             else:
                 values[key] = self._string() if kind == _STRING else self._number(_NUMBERS[kind])
-        return GgufHeader(values, lengths)
+        alignment = values.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise KeyError("alignment")
+        return GgufHeader(values, lengths, self._tensors(tensors, alignment))
+
+    def _tensors(self, count: int, alignment: int) -> dict[str, int]:
+        """The sizes of the tensors, each of which goes to where the next begins."""
+        begins: dict[str, int] = {}
+        for _ in range(count):
+            name = self._string()
+            dimensions = self._number("I")
+            self._at += 8 * dimensions + 4  # the shape, and the type
+            begins[name] = self._number("Q")
+        begins[""] = len(self._data) - -(-self._at // alignment) * alignment
+        in_order = sorted(begins.items(), key=lambda pair: pair[1])
+        return {name: end - begin for (name, begin), (_, end) in itertools.pairwise(in_order)}
 
     def _number(self, form: str) -> Any:  # noqa: ANN401 - an int, a float or a bool, as the file says
         (found,) = struct.unpack_from(f"<{form}", self._data, self._at)

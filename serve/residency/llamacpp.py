@@ -44,11 +44,18 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     # States of recurrent layers are never kept, and saved windows cannot be cut at any token.
     stays = _recurrent(header, layers) or header.number("attention.sliding_window")
     aside = 0 if stays else engine.tokens_aside * per_token
+    weights = weights_bytes(settings, file) - (_table_bytes(header) if engine.mmap else 0)
     return Need(
-        weights=round(weights_bytes(settings, file) * here),
+        weights=round(weights * here),
         cache=round(cache * here) + aside,
         compute=_compute_bytes(header, engine, pool) + _sight_bytes(engine),
     )
+
+
+def _table_bytes(header: GgufHeader) -> int:
+    """The embedding table, of which a mapped file brings in only the rows that prompts have; where it is the output
+    too, all of it is read for each token."""
+    return header.tensors.get("token_embd.weight", 0) if "output.weight" in header.tensors else 0
 
 
 def _share_here(gpu_layers: int, layers: int) -> float:

@@ -10,6 +10,7 @@ from array import array
 from pathlib import Path
 
 from serve.handlers.llamacpp.library import C, recent_errors
+from serve.handlers.llamacpp.mapping import let_go
 from serve.settings.engines import LlamaCppEngine
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Model:
         if not self.pointer:
             raise RuntimeError(f"llama.cpp cannot load {path}: {'; '.join(recent_errors) or 'no reason given'}")
         weakref.finalize(self, C.llama_model_free, self.pointer).atexit = False
+        if settings.mmap:
+            let_go(path)
         if C.llama_model_has_encoder(self.pointer) or not C.llama_model_has_decoder(self.pointer):
             raise RuntimeError(f"{path} is no model that continues a text.")
         self.vocab = C.llama_model_get_vocab(self.pointer)

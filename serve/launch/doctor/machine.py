@@ -85,7 +85,8 @@ def memory(node: Node, group: GroupConfig | None) -> Check:
 def llama(node: Node) -> Check:
     """Whether llama.cpp can be loaded and computes, and what it was built with."""
     if node.llama is None:
-        return Check("llama.cpp", "fix", node.llama_fault or "", f"build it here: {_rebuild('')}")
+        options = _CMAKE[node.gpus.found[0].vendor] if node.gpus.found else ""
+        return Check("llama.cpp", "fix", node.llama_fault or "", f"build it here: {_rebuild(options)}")
     offload = "with" if node.llama.gpu_offload else "without"
     built_for = node.llama.system_info.replace(" = 1", "").replace(" | ", " ")
     return Check("llama.cpp", "ok", f"llama-cpp-python {node.llama.version}, {offload} GPU support; {built_for}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +13,13 @@ import pytest
 
 from serve.devices import llama_probe
 from serve.devices.llama import LlamaUnusable, llama_build
+
+#: A Python in which llama.cpp's decode ends the process.
+DIES = """
+import os, signal
+import llama_cpp.llama_cpp
+llama_cpp.llama_cpp.llama_decode = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)
+"""
 
 HEADER = Path(__file__).resolve().parents[3] / "scripts" / "amx_tiles.h"
 
@@ -32,7 +39,7 @@ void set() {
 
 def test_the_tiny_model_answers_with_numbers(tmp_path: Path) -> None:
     llama_probe.write_model(tmp_path / "tiny.gguf")
-    assert llama_probe.run(tmp_path / "tiny.gguf", (8, 1))
+    assert llama_probe.run(llama_probe.load(tmp_path / "tiny.gguf"), (8, 1))
 
 
 def test_a_model_whose_numbers_are_none_is_noticed(tmp_path: Path) -> None:
@@ -42,27 +49,38 @@ def test_a_model_whose_numbers_are_none_is_noticed(tmp_path: Path) -> None:
     norm = next(tensor for tensor in reader.tensors if tensor.name == "output_norm.weight")
     norm.data[:] = np.nan
     reader.data.flush()
-    assert not llama_probe.run(path, (1,))
+    assert not llama_probe.run(llama_probe.load(path), (1,))
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
-    with pytest.raises(RuntimeError, match="cannot load"):
-        llama_probe.run(tmp_path / "tiny.gguf", (1,))
+    with pytest.raises(llama_probe.Refused, match="cannot be loaded"):
+        llama_probe.load(tmp_path / "tiny.gguf")
+
+
+def test_a_batch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    llama_probe.write_model(tmp_path / "tiny.gguf")
+    with pytest.raises(llama_probe.Refused, match="cannot be run"):
+        llama_probe.run(llama_probe.load(tmp_path / "tiny.gguf"), (32, 32, 32, 32, 32, 32, 32, 32, 32))
 
 
 def test_a_build_that_ends_the_process_when_it_computes_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "gguf.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    (tmp_path / "sitecustomize.py").write_text(DIES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(LlamaUnusable, match="ends the process with signal 11"):
         llama_build()
 
 
-@pytest.mark.skipif(
-    platform.machine() != "x86_64" or shutil.which("g++") is None, reason="AMX is x86's, and the fault was GCC's"
-)
+def _knows_amx() -> bool:
+    command = ["g++", "-mamx-tile", "-E", "-x", "c++", os.devnull]
+    return (
+        shutil.which("g++") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not _knows_amx(), reason="AMX is x86's, and the fault was GCC's, from version 11")
 def test_the_shapes_of_amx_tiles_are_written_before_they_are_set(tmp_path: Path) -> None:
     (tmp_path / "set.cpp").write_text(SHAPES)
     command = ["g++", "-O1", "-mamx-tile", "-include", str(HEADER), "-S", "-o", "-", "set.cpp"]

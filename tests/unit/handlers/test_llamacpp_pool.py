@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import cast
 
 import numpy as np
@@ -11,13 +10,9 @@ from numpy.typing import NDArray
 
 from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import Context
-from serve.handlers.llamacpp.output import OutputForm
-from serve.handlers.llamacpp.plan import Plan
 from serve.handlers.llamacpp.pool import MOST_BYTES, Pool
-from serve.handlers.llamacpp.sequence import Sequence, Stream
 from serve.handlers.llamacpp.slots import Placement, Slot
-from serve.protocol.requests import CompletionRequest
-from serve.protocol.sampling import SamplingDefaults, resolve
+from tests.unit.handlers.llamacpp_sequences import Numbered, sequence
 
 
 class Cells:
@@ -47,20 +42,6 @@ class Cells:
         self.held.clear()
 
 
-class Numbered(Adapter):
-    """An adapter without llama.cpp."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-def sequence(*tokens: int, adapter: Adapter | None = None) -> Sequence:
-    sampling = resolve(CompletionRequest(model="m", prompt=""), SamplingDefaults())
-    [found] = Stream(Plan(array("i", tokens), sampling, OutputForm(), adapter=adapter)).choices
-    found.done = len(tokens)
-    return found
-
-
 class Group:
     """A pool of four slots."""
 
@@ -74,7 +55,7 @@ class Group:
         """Let a sequence run in a slot that it fills anew."""
         self._step += 1
         slot = self.slots[number]
-        one = sequence(*tokens, adapter=adapter)
+        one = sequence(*tokens, done=len(tokens), adapter=adapter)
         self.pool.begin(one, Placement(slot, slot, 0))
         slot.sequence, slot.used, slot.adapter = one, self._step, one.adapter_number
         self.cells.held[number] = len(tokens)
@@ -172,7 +153,7 @@ def put() -> Group:
 
 
 def begin(group: Group, target: int, source: int, length: int) -> int:
-    one = sequence(*range(1, 9))
+    one = sequence(*range(1, 9), done=8)
     return group.pool.begin(one, Placement(group.slots[target], group.slots[source], length))
 
 

@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.handlers.llamacpp.adapters import Adapter
-from serve.handlers.llamacpp.output import OutputForm
-from serve.handlers.llamacpp.plan import Plan
-from serve.handlers.llamacpp.sequence import Sequence, Stream
+from serve.handlers.llamacpp.sequence import Sequence
 from serve.handlers.llamacpp.slots import (
     SMALLEST_CHUNK,
     Slot,
@@ -23,26 +20,7 @@ from serve.handlers.llamacpp.slots import (
     should_wait,
 )
 from serve.handlers.rate import Rate
-from serve.protocol.requests import CompletionRequest
-from serve.protocol.sampling import SamplingDefaults, resolve
-
-
-def choices(*tokens: int, n: int = 1, adapter: Adapter | None = None) -> list[Sequence]:
-    sampling = resolve(CompletionRequest(model="m", prompt="", n=n), SamplingDefaults())
-    return Stream(Plan(array("i", tokens), sampling, OutputForm(), adapter=adapter)).choices
-
-
-def sequence(*tokens: int, done: int = 0, adapter: Adapter | None = None) -> Sequence:
-    [found] = choices(*tokens, adapter=adapter)
-    found.done = done
-    return found
-
-
-class Numbered(Adapter):
-    """An adapter without llama.cpp."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+from tests.unit.handlers.llamacpp_sequences import Numbered, choices, sequence
 
 
 def slot(number: int, *cached: int, used: int = 0, sequence: Sequence | None = None) -> Slot:

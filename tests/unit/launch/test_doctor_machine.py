@@ -105,6 +105,9 @@ def test_a_driver_that_does_not_work_must_be_fixed() -> None:
 def test_a_llama_cpp_that_cannot_be_loaded_must_be_fixed_with_its_reason() -> None:
     found = machine.llama(replace(NODE, llama=None, llama_fault="ends with signal 4"))
     assert (found.state, found.seen) == ("fix", "ends with signal 4")
+    assert found.do == "build it here: scripts/setup.sh --llama"
+    found = machine.llama(replace(NODE, llama=None, llama_fault="ends with signal 4", gpus=Gpus((L4,))))
+    assert found.do == 'build it here: CMAKE_ARGS="-DGGML_CUDA=on" scripts/setup.sh --llama'
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,18 @@ from pathlib import Path
 Value = int | float | bool | str | Sequence[int] | Sequence[str]
 
 
-def write_gguf(path: Path, values: Mapping[str, Value], *, version: int = 3) -> Path:
-    """A file with these metadata and no tensors."""
-    entries = b"".join(_string(key) + _typed(value) for key, value in values.items())
-    path.write_bytes(b"GGUF" + struct.pack("<IQQ", version, 0, len(values)) + entries)
+def write_gguf(
+    path: Path, values: Mapping[str, Value], *, tensors: Mapping[str, int] | None = None, version: int = 3
+) -> Path:
+    """A file with these metadata, and tensors of so many bytes, in multiples of 32."""
+    tensors = tensors or {}
+    header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values))
+    header += b"".join(_string(key) + _typed(value) for key, value in values.items())
+    at = 0
+    for name, size in tensors.items():
+        header += _string(name) + struct.pack("<IQQIQ", 2, 8, size // 8, 24, at)
+        at += size
+    path.write_bytes(header + (bytes(-len(header) % 32 + at) if tensors else b""))
     return path
 
 

@@ -39,6 +39,18 @@ def test_a_number_may_be_one_for_all_layers_or_one_for_each(tmp_path: Path) -> N
     assert (header.number("one"), header.number("each"), header.number("none", 5)) == (3, 2, 5)
 
 
+def test_tensors_are_weighed_by_where_the_next_begins(tmp_path: Path) -> None:
+    tensors = {"a": 64, "b": 32, "c": 320}
+    assert read_header(write_gguf(tmp_path / "m", llama(), tensors=tensors)).tensors == tensors
+    assert read_header(write_gguf(tmp_path / "m", llama())).tensors == {}
+
+
+@pytest.mark.parametrize("alignment", [0, "32"])
+def test_an_alignment_that_is_none_is_told(tmp_path: Path, alignment: Value) -> None:
+    with pytest.raises(NotGguf):
+        read_header(write_gguf(tmp_path / "m", {**llama(), "general.alignment": alignment}, tensors={"a": 32}))
+
+
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"PK\x03\x04" + bytes(64), b"GGUF" + b"\x09" + bytes(40)])
 def test_what_is_no_gguf_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.gguf"
@@ -48,9 +60,9 @@ def test_what_is_no_gguf_file_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_that_is_cut_off_anywhere_in_its_header_is_told(tmp_path: Path) -> None:
-    whole = write_gguf(tmp_path / "whole", llama()).read_bytes()
+    whole = write_gguf(tmp_path / "whole", llama(), tensors={"a": 32, "b": 32}).read_bytes()
     cut = tmp_path / "cut"
-    for length in range(1, len(whole), 37):
+    for length in range(1, len(whole) - 96, 37):
         cut.write_bytes(whole[:length])
         with pytest.raises(NotGguf):
             read_header(cut)

@@ -37,6 +37,18 @@ def test_models_with_windows_hold_nothing_beside_the_cache(tmp_path: Path) -> No
     assert gguf(tmp_path, llama(attention__sliding_window=128)).cache == 2048 * 4 * 2 * 32 * 2
 
 
+def test_an_embedding_table_that_is_not_the_output_too_is_read_by_rows(tmp_path: Path) -> None:
+    alone = {"token_embd.weight": 320, "blk.0.attn_q.weight": 320}
+    for tensors, engine, held in (
+        (alone, {}, 1000),
+        ({**alone, "output.weight": 320}, {}, 680),
+        ({**alone, "output.weight": 320}, {"mmap": False}, 1000),
+        ({**alone, "output.weight": 320}, {"gpu_layers": 2}, 340),
+    ):
+        file = write_gguf(tmp_path / "m.gguf", llama(), tensors=tensors)
+        assert need_of(settings(**engine), file).weights == held
+
+
 def test_the_pool_is_rounded_up_as_llama_cpp_does(tmp_path: Path) -> None:
     assert gguf(tmp_path, llama(), context=100, slots=1).cache == 256 * 4 * 2 * 32 * 2
 
