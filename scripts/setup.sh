@@ -58,12 +58,29 @@ rebuild_llama() {
     .venv/bin/python -m pip cache remove llama_cpp_python >/dev/null 2>&1 || true  # pip may be told to keep nothing
     install_llama --force-reinstall --no-deps --no-binary llama-cpp-python
 }
-# Whether a signal ends the process that uses llama.cpp. Other faults are no reason to build it anew: a GPU's driver may
-# be missing, or memory.
+# Whether the process that uses llama.cpp ends with signal 4, 7, 8 or 11. Other faults are no reason to build it anew: a
+# GPU's driver may be missing, or memory.
 llama_crashes() {
     local code=0
     { .venv/bin/python -m serve.devices.llama_probe; } >/dev/null 2>&1 || code=$?
-    [ "$code" -ge 128 ]
+    case "$code" in 132 | 135 | 136 | 139) return 0 ;; *) return 1 ;; esac
+}
+# pip keeps the wheels that it built, and .venv may have come from another machine.
+try_llama() {
+    local here
+    here="$({ grep -m 1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || true; } | cksum)"
+    if [ "$(cat .venv/.tried-llama 2>/dev/null)" = "$here" ]; then
+        return
+    fi
+    if llama_crashes; then
+        echo "the installed llama.cpp does not run on this processor"
+        rebuild_llama
+        if llama_crashes; then
+            echo "warning: llama.cpp was built for this processor and does not run on it; see docs/troubleshooting.md" >&2
+            return
+        fi
+    fi
+    { echo "$here" > .venv/.tried-llama; } 2>/dev/null || true  # an image may be read-only
 }
 if [ -n "$rebuild" ]; then
     if ! .venv/bin/python -c 'import gguf, numpy' 2>/dev/null; then
@@ -79,9 +96,11 @@ fingerprint="$(cat pyproject.toml constraints-test.txt scripts/amx_tiles.h | cks
 for done_before in "$stamp" .venv/.installed-*; do
     if { [ "$done_before" = "$stamp" ] || [ -z "$extra" ]; } &&
         [ "$(cat "$done_before" 2>/dev/null)" = "$fingerprint" ]; then
-        exit 0
+        try_llama
+        exit
     fi
 done
+rm -f .venv/.tried-llama
 echo "installing packages; the first time, llama.cpp is built from source, which takes 4 to 8 minutes on two cores"
 # The test machine's versions: pip does not find a set of them by itself that fits together.
 pins=""
@@ -107,12 +126,5 @@ for package in torchvision torchaudio torchcodec; do
         echo "took $package away, which does not fit the installed torch"
     fi
 done
-# pip keeps the wheels that it built, and one that was built for another processor ends the process that uses it.
-if llama_crashes; then
-    echo "the installed llama.cpp does not run on this machine"
-    rebuild_llama
-    if llama_crashes; then
-        echo "warning: llama.cpp was built for this machine and does not run on it; see docs/troubleshooting.md" >&2
-    fi
-fi
+try_llama
 echo "$fingerprint" > "$stamp"

@@ -76,7 +76,7 @@ def read_header(path: Path) -> GgufHeader:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 return _Reader(data).header()
-            except (struct.error, UnicodeDecodeError, KeyError, IndexError) as error:
+            except (struct.error, UnicodeDecodeError, KeyError, IndexError, OverflowError) as error:
                 raise NotGguf(f"{path} is no GGUF file, or not a whole one") from error
 
 
@@ -121,6 +121,8 @@ class _Reader:
             begins[name] = self._number("Q")
         begins[""] = len(self._data) - -(-self._at // alignment) * alignment
         in_order = sorted(begins.items(), key=lambda pair: pair[1])
+        if in_order[-1][0]:
+            raise IndexError("cut off")
         return {name: end - begin for (name, begin), (_, end) in itertools.pairwise(in_order)}
 
     def _number(self, form: str) -> Any:  # noqa: ANN401 - an int, a float or a bool, as the file says

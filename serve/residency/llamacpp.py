@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serve.handlers.llamacpp.order import reorders_weights
 from serve.models.gguf import GgufHeader, read_header
 from serve.residency.need import Need, weights_bytes
 from serve.settings.engines import LlamaCppEngine
@@ -44,7 +45,7 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     # States of recurrent layers are never kept, and saved windows cannot be cut at any token.
     stays = _recurrent(header, layers) or header.number("attention.sliding_window")
     aside = 0 if stays else engine.tokens_aside * per_token
-    weights = weights_bytes(settings, file) - (_table_bytes(header) if engine.mmap else 0)
+    weights = weights_bytes(settings, file) + (_tied_bytes(header) if reorders_weights(engine) else 0)
     return Need(
         weights=round(weights * here),
         cache=round(cache * here) + aside,
@@ -52,10 +53,10 @@ def estimate(settings: ModelSettings, file: Path | None) -> Need:
     )
 
 
-def _table_bytes(header: GgufHeader) -> int:
-    """The embedding table, of which a mapped file brings in only the rows that prompts have; where it is the output
-    too, all of it is read for each token."""
-    return header.tensors.get("token_embd.weight", 0) if "output.weight" in header.tensors else 0
+def _tied_bytes(header: GgufHeader) -> int:
+    """The embedding table where it is the output too: that has an order of its own, and the rows are used as they
+    lie."""
+    return 0 if "output.weight" in header.tensors else header.tensors.get("token_embd.weight", 0)
 
 
 def _share_here(gpu_layers: int, layers: int) -> float:

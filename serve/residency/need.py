@@ -24,7 +24,7 @@ class Need:
     """Bytes that one replica will hold for its model.
 
     Attributes:
-        weights: the file, which counts in full though it is mapped: a model is slow when it is not in memory.
+        weights: the file, which counts in full where it is mapped: a model is slow when it is not in memory.
         cache: keys and values, or states, of all sequences; none while that is not known, because the file is not
             here yet.
         compute: what the engine needs beside them, when every sequence is full.

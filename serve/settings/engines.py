@@ -29,7 +29,7 @@ class LlamaCppEngine(Settings):
         stream_interval_ms: what a stream says within this time goes out together, after its first piece; 0 sends
             every piece by itself.
         gpu_layers: layers to put on a GPU; -1 means all. Needs a llama-cpp-python built for it.
-        mmap: map the file instead of reading it.
+        mmap: map the file instead of reading it; none means where the weights are used as they lie in it.
         cache_prompts: keep a finished sequence's cache for prompts that begin alike.
         projector: the file beside the model's, in the same folder of its weights, that lets it see pictures (its
             ``mmproj``); none for models that see none.
@@ -47,7 +47,7 @@ class LlamaCppEngine(Settings):
     prompt_chunk: Annotated[int, Field(ge=16)] = 256
     stream_interval_ms: Annotated[int, Field(ge=0, le=1000)] = 25
     gpu_layers: Annotated[int, Field(ge=-1)] = 0
-    mmap: bool = True
+    mmap: bool | None = None
     cache_prompts: bool = True
     projector: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$")] | None = None
     images: Annotated[int, Field(ge=1)] = 4

@@ -10,7 +10,7 @@ from array import array
 from pathlib import Path
 
 from serve.handlers.llamacpp.library import C, recent_errors
-from serve.handlers.llamacpp.mapping import let_go
+from serve.handlers.llamacpp.order import reorders_weights
 from serve.settings.engines import LlamaCppEngine
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,13 @@ class Model:
             logger.warning("gpu_layers is set, but this build of llama-cpp-python has no GPU support")
         params = C.llama_model_default_params()
         params.n_gpu_layers = settings.gpu_layers
-        params.load_mode = C.LLAMA_LOAD_MODE_MMAP if settings.mmap else C.LLAMA_LOAD_MODE_NONE
+        mapped = not reorders_weights(settings) if settings.mmap is None else settings.mmap
+        params.load_mode = C.LLAMA_LOAD_MODE_MMAP if mapped else C.LLAMA_LOAD_MODE_NONE
         recent_errors.clear()
         self.pointer = C.llama_model_load_from_file(str(path).encode(), params)
         if not self.pointer:
             raise RuntimeError(f"llama.cpp cannot load {path}: {'; '.join(recent_errors) or 'no reason given'}")
         weakref.finalize(self, C.llama_model_free, self.pointer).atexit = False
-        if settings.mmap:
-            let_go(path)
         if C.llama_model_has_encoder(self.pointer) or not C.llama_model_has_decoder(self.pointer):
             raise RuntimeError(f"{path} is no model that continues a text.")
         self.vocab = C.llama_model_get_vocab(self.pointer)

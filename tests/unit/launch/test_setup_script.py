@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PYTHON = """#!/usr/bin/env bash
 echo "${CXXFLAGS:-none} $*" >> calls
 case "$*" in
-    "-m serve.devices.llama_probe") code="$(head -n 1 probes)"; sed -i 1d probes; exit "$code" ;;
+    "-m serve.devices.llama_probe") read -r code < probes; tail -n +2 probes > rest; mv rest probes; exit "$code" ;;
     "-c import gguf, numpy") exit "$(cat imports)" ;;
 esac
 """
@@ -35,13 +36,15 @@ def setup(tmp_path: Path) -> Setup:
     python.write_text(PYTHON)
     python.chmod(0o755)
 
+    environment = {name: value for name, value in os.environ.items() if name != "CXXFLAGS"}
+
     def run(
         *arguments: str, probes: tuple[int, ...] = (), imports: int = 0
     ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         (project / "probes").write_text("".join(f"{code}\n" for code in probes))
         (project / "imports").write_text(str(imports))
         command = ["bash", "scripts/setup.sh", *arguments]
-        result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=environment)
         assert not (project / "probes").read_text()
         calls = (project / "calls").read_text().splitlines()
         return result, [call for call in calls if "llama-cpp-python" in call]
@@ -65,6 +68,7 @@ def test_a_llama_cpp_that_ends_its_process_is_built_anew_once(setup: Setup) -> N
     assert "--force-reinstall" not in builds[0]
     assert "--force-reinstall" in builds[1]
     assert "--no-binary llama-cpp-python" in builds[1]
+    # It has run here and is not tried again.
     result, builds = setup()
     assert (result.stdout, len(builds)) == ("", 2)
 
@@ -73,10 +77,19 @@ def test_one_that_still_ends_its_process_is_warned_of_and_the_group_may_start(se
     result, builds = setup(probes=(139, 139))
     assert (result.returncode, len(builds)) == (0, 2)
     assert "docs/troubleshooting.md" in result.stderr
+    assert "docs/troubleshooting.md" in setup(probes=(139, 139))[0].stderr
 
 
-def test_one_that_fails_for_another_reason_is_not_built_anew(setup: Setup) -> None:
-    result, builds = setup(probes=(1,))
+def test_one_that_came_to_another_processor_is_tried_there(setup: Setup, tmp_path: Path) -> None:
+    setup(probes=(0,))
+    (tmp_path / "a project/.venv/.tried-llama").write_text("another's")
+    result, builds = setup(probes=(132, 0))
+    assert (result.returncode, len(builds)) == (0, 2)
+
+
+@pytest.mark.parametrize("code", [1, 134, 137, 255])
+def test_one_that_fails_for_another_reason_is_not_built_anew(setup: Setup, code: int) -> None:
+    result, builds = setup(probes=(code,))
     assert (result.returncode, len(builds), result.stderr) == (0, 1, "")
 
 

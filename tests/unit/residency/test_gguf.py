@@ -45,6 +45,13 @@ def test_tensors_are_weighed_by_where_the_next_begins(tmp_path: Path) -> None:
     assert read_header(write_gguf(tmp_path / "m", llama())).tensors == {}
 
 
+def test_a_file_that_is_cut_off_before_its_last_tensor_is_told(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m", llama(), tensors={"a": 64, "b": 32})
+    path.write_bytes(path.read_bytes()[:-64])
+    with pytest.raises(NotGguf):
+        read_header(path)
+
+
 @pytest.mark.parametrize("alignment", [0, "32"])
 def test_an_alignment_that_is_none_is_told(tmp_path: Path, alignment: Value) -> None:
     with pytest.raises(NotGguf):
@@ -62,7 +69,7 @@ def test_what_is_no_gguf_file_is_told(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_cut_off_anywhere_in_its_header_is_told(tmp_path: Path) -> None:
     whole = write_gguf(tmp_path / "whole", llama(), tensors={"a": 32, "b": 32}).read_bytes()
     cut = tmp_path / "cut"
-    for length in range(1, len(whole) - 96, 37):
+    for length in range(1, len(whole) - 64, 37):
         cut.write_bytes(whole[:length])
         with pytest.raises(NotGguf):
             read_header(cut)

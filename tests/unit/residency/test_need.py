@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from serve.handlers.llamacpp import order
 from serve.residency.need import PROCESS_BYTES, Need, need_of
 from serve.settings.model import ModelSettings
 from tests.unit.residency.gguf_files import Value, llama, write_gguf
@@ -37,16 +38,22 @@ def test_models_with_windows_hold_nothing_beside_the_cache(tmp_path: Path) -> No
     assert gguf(tmp_path, llama(attention__sliding_window=128)).cache == 2048 * 4 * 2 * 32 * 2
 
 
-def test_an_embedding_table_that_is_not_the_output_too_is_read_by_rows(tmp_path: Path) -> None:
-    alone = {"token_embd.weight": 320, "blk.0.attn_q.weight": 320}
-    for tensors, engine, held in (
-        (alone, {}, 1000),
-        ({**alone, "output.weight": 320}, {}, 680),
-        ({**alone, "output.weight": 320}, {"mmap": False}, 1000),
-        ({**alone, "output.weight": 320}, {"gpu_layers": 2}, 340),
-    ):
-        file = write_gguf(tmp_path / "m.gguf", llama(), tensors=tensors)
-        assert need_of(settings(**engine), file).weights == held
+@pytest.mark.parametrize(
+    ("amx", "tied", "engine", "held"),
+    [
+        (False, True, {}, 1000),
+        (True, True, {}, 1320),
+        (True, False, {}, 1000),
+        (True, True, {"gpu_layers": 2}, 500),
+    ],
+)
+def test_a_table_that_is_the_output_too_is_there_twice_where_weights_get_another_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, amx: bool, tied: bool, engine: dict[str, Any], held: int
+) -> None:
+    monkeypatch.setattr(order, "_has_amx", lambda: amx)
+    tensors = {"token_embd.weight": 320, "blk.0.attn_q.weight": 320} | ({} if tied else {"output.weight": 320})
+    file = write_gguf(tmp_path / "m.gguf", llama(), tensors=tensors)
+    assert need_of(settings(**engine), file).weights == held
 
 
 def test_the_pool_is_rounded_up_as_llama_cpp_does(tmp_path: Path) -> None:
