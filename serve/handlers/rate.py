@@ -25,24 +25,27 @@ class Rate:
         return sum(total for stamp, total in self._buckets if now - WINDOW <= stamp <= now) / WINDOW
 
 
-#: What the newest measurement weighs in the average.
-_NEWEST = 0.2
+#: What the newest measurement weighs in the average: slower ones more, since others wait for a step that takes longer
+#: than expected. A long prompt becomes slower with each of its steps, by attention to all that came before.
+_QUICKER, _SLOWER = 0.2, 0.5
 #: Smaller counts say more about the overhead of a step than about the speed.
 _FEWEST = 16
 
 
 class Speed:
-    """Tokens a second of busy time, as a moving average over steps.
-
-    Attributes:
-        per_second: the average; 0 before the first measurement.
-    """
+    """Tokens a second of busy time, by a moving average of the seconds a token took in each step."""
 
     def __init__(self) -> None:
-        self.per_second = 0.0
+        self._seconds = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """The average; 0 before the first measurement."""
+        return 1 / self._seconds if self._seconds else 0.0
 
     def add(self, count: int, seconds: float) -> None:
         """Take a step that processed ``count`` tokens in ``seconds``."""
         if count >= _FEWEST and seconds > 0:
-            speed = count / seconds
-            self.per_second = speed if not self.per_second else self.per_second + _NEWEST * (speed - self.per_second)
+            newest = seconds / count
+            weight = _SLOWER if newest > self._seconds else _QUICKER
+            self._seconds = newest if not self._seconds else self._seconds + weight * (newest - self._seconds)

@@ -24,7 +24,7 @@ class LlamaCppEngine(Settings):
         batch: most tokens in one decode call.
         prompt_pause_ms: how long the prompt tokens in a decode call may take while other sequences are under way, so
             that a long prompt does not freeze them; as many are taken as fit by the speed measured so far, but at
-            least 16.
+            least 16, and 64 where these take no longer.
         prompt_chunk: the most of them, however quick.
         stream_interval_ms: what a stream says within this time goes out together, after its first piece; 0 sends
             every piece by itself.

@@ -19,12 +19,13 @@ from serve.handlers.llamacpp.adapters import Adapter
 from serve.handlers.llamacpp.context import NO_ROOM, Context
 from serve.handlers.llamacpp.model import Model
 from serve.handlers.llamacpp.outbox import Outbox
+from serve.handlers.llamacpp.pace import Pace
 from serve.handlers.llamacpp.pool import Pool
 from serve.handlers.llamacpp.sampler import NoTokenFits
 from serve.handlers.llamacpp.sequence import Sequence, Stream
-from serve.handlers.llamacpp.slots import Busy, Slot, fill, place, prompt_limit, should_wait
+from serve.handlers.llamacpp.slots import Busy, Slot, fill, place, should_wait
 from serve.handlers.llamacpp.turns import Turns
-from serve.handlers.rate import Rate, Speed
+from serve.handlers.rate import Rate
 from serve.protocol.events import FinishReason
 from serve.settings.engines import LlamaCppEngine
 
@@ -76,7 +77,7 @@ class Engine:
         self._step_number = 0
         self._failures = 0
         self._rate = Rate()
-        self._prompt_speed = Speed()
+        self._pace = Pace()
         self._turns = Turns()
         self._retired: list[Adapter] = []
         self._outbox = Outbox(settings.stream_interval_ms / 1000)
@@ -134,7 +135,7 @@ class Engine:
             queued=len(queued),
             queued_tokens=sum(sequence.remaining for sequence in [*running, *queued] if not sequence.generates),
             tokens_per_second=self._rate.per_second(time.monotonic()),
-            prompt_tokens_per_second=self._prompt_speed.per_second,
+            prompt_tokens_per_second=self._pace.per_second,
             memory_bytes=self._model.size + self._context.memory_bytes + self._pool.bytes_aside,
             # A prefix that sequences share counts for each of them.
             cache_use=min(1.0, held / (self._settings.context * len(self._slots))),
@@ -202,7 +203,8 @@ class Engine:
         if code != 0:
             raise DecodeFailed(f"llama.cpp cannot decode: code {code}")
         now = time.monotonic()
-        self._prompt_speed.add(sum(count for sequence, count, _ in rows if not sequence.generates), now - begun)
+        prompts = sum(count for sequence, count, _ in rows if not sequence.generates)
+        self._pace.add(prompts, self._context.batch.size, now - begun)
         for sequence, count, _ in rows:
             sequence.done += count
         ready = [(sequence, row) for sequence, _, row in rows if sequence.remaining == 0]
@@ -227,15 +229,14 @@ class Engine:
             return
         if code != 0:
             raise DecodeFailed(f"llama.cpp cannot decode a picture: code {code}")
-        self._prompt_speed.add(count, time.monotonic() - begun)
+        self._pace.add(count, count, time.monotonic() - begun)
         sequence.done += count
 
     def _prompt_limit(self) -> int:
         """Most prompt tokens of one decode: one that is alone has nobody to hold up."""
         if len(self._running()) == 1:
             return self._settings.batch
-        pause = self._settings.prompt_pause_ms / 1000
-        return prompt_limit(self._settings.prompt_chunk, pause, self._prompt_speed.per_second)
+        return self._pace.limit(self._settings.prompt_chunk, self._settings.prompt_pause_ms / 1000)
 
     def _sweep(self) -> None:
         """Take the sequences of requests that are over out of their slots."""

@@ -20,8 +20,10 @@ Pointer: TypeAlias = Any
 
 #: ``GGML_LOG_LEVEL_ERROR`` of ggml.h.
 _ERROR = 4
-#: glibc's option for the number of heaps (mallopt(3)).
-_M_ARENA_MAX = -8
+#: glibc's options for the number of heaps, and for the size from which memory comes from the system and goes back to it
+#: at once (mallopt(3)).
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+_LARGE = 4 * 1024 * 1024
 
 #: llama.cpp's last error lines: its calls only say that they failed, its log says why.
 recent_errors: deque[str] = deque(maxlen=4)
@@ -42,3 +44,5 @@ C.llama_backend_init()
 if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
     # Threads that load and run a model come and go; with a heap for each, what they free would stay with the process.
     mallopt(_M_ARENA_MAX, 2)
+    # glibc would raise this to what was freed, up to 32 MiB, and keep the next buffers of that size.
+    mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -17,10 +17,6 @@ from serve.handlers.llamacpp.sequence import Sequence
 #: A prompt waits for another one in progress when that saves it more tokens than this.
 WORTH_WAITING = 32
 
-#: Prompts get on by this many tokens a step, however slow the machine is.
-SMALLEST_CHUNK = 16
-_UNMEASURED_CHUNK = 64
-
 
 @dataclass(slots=True, eq=False)
 class Slot:
@@ -125,19 +121,6 @@ def should_wait(sequence: Sequence, running: Iterable[Sequence], *, across_reque
         if across_requests and common_prefix(other.tokens, sequence.tokens) > other.done + WORTH_WAITING:
             return True
     return False
-
-
-def prompt_limit(most: int, pause: float, tokens_per_second: float) -> int:
-    """How many prompt tokens may join a step while others generate.
-
-    Args:
-        most: the largest number wanted.
-        pause: seconds that they may take.
-        tokens_per_second: how quickly prompts were processed so far; 0 when that is not known yet.
-    """
-    if tokens_per_second == 0:
-        return min(most, _UNMEASURED_CHUNK)
-    return max(SMALLEST_CHUNK, min(most, int(pause * tokens_per_second)))
 
 
 def divide(remaining: Items[int], budget: int) -> list[int]:

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from serve.handlers.llamacpp.sequence import Sequence
 from serve.handlers.llamacpp.slots import (
-    SMALLEST_CHUNK,
     Slot,
     common_prefix,
     divide,
     place,
-    prompt_limit,
     should_wait,
 )
 from serve.handlers.rate import Rate
@@ -155,23 +153,6 @@ def test_a_rate_forgets_what_was_counted_a_round_ago() -> None:
     rate.add(30, now=100.0)
     rate.add(10, now=111.0)
     assert rate.per_second(111.0) == 1.0
-
-
-def test_prompts_take_as_many_tokens_as_fit_into_the_pause() -> None:
-    assert prompt_limit(256, pause=0.2, tokens_per_second=800) == 160
-
-
-def test_prompts_never_take_more_than_the_largest_chunk() -> None:
-    assert prompt_limit(256, pause=0.2, tokens_per_second=100_000) == 256
-
-
-def test_prompts_get_on_however_slow_the_machine_is() -> None:
-    assert prompt_limit(256, pause=0.001, tokens_per_second=5) == SMALLEST_CHUNK
-
-
-def test_before_the_speed_is_known_prompts_take_little() -> None:
-    assert prompt_limit(256, pause=0.2, tokens_per_second=0) == 64
-    assert prompt_limit(32, pause=0.2, tokens_per_second=0) == 32
 
 
 def test_a_cache_is_for_the_adapter_that_made_it_and_no_other() -> None:

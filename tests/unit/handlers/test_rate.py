@@ -28,7 +28,16 @@ def test_later_measurements_move_the_speed_a_little() -> None:
     speed = Speed()
     speed.add(100, 0.5)
     speed.add(100, 0.25)
-    assert 200 < speed.per_second < 400
+    assert 200 < speed.per_second < 240
+
+
+def test_a_slower_step_moves_the_speed_more_than_a_quicker_one_moves_it_back() -> None:
+    speed = Speed()
+    speed.add(100, 0.1)
+    speed.add(100, 0.4)
+    assert speed.per_second == 400
+    speed.add(100, 0.1)
+    assert speed.per_second < 500
 
 
 def test_steps_with_hardly_any_prompt_say_nothing_about_the_speed() -> None:
