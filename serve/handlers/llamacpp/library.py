@@ -20,8 +20,8 @@ Pointer: TypeAlias = Any
 
 #: ``GGML_LOG_LEVEL_ERROR`` of ggml.h.
 _ERROR = 4
-#: glibc's options for the number of heaps, and for the size from which memory comes from the system and goes back to it
-#: at once (mallopt(3)).
+#: glibc's options for the number of heaps, and for the size from which memory comes from the system and goes back to
+#: it at once (mallopt(3)).
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 _LARGE = 4 * 1024 * 1024
 
